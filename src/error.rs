@@ -1,0 +1,246 @@
+//! The one error type of the crate.
+//!
+//! Every variant carries where it happened, what was expected and what was found, so that a message can be acted on and a
+//! test can match on it. Corruption is never a string. A broken promise of the crate's own code is an `assert!`, not an
+//! [`Error`].
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::block::{Block, PageKind};
+
+/// What every fallible call of this crate returns.
+pub type Result<T, E = Error> = core::result::Result<T, E>;
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system refused a call.
+    #[error("cannot {op} {}: {source}", path.display())]
+    Io {
+        /// The operation: "open", "create", "lock", "read", "write", "sync", "grow", "map", ...
+        op: &'static str,
+        /// The file or directory that it was about.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+
+    /// Another pager, of this process or of another, holds the file.
+    #[error("{} is locked by another pager", path.display())]
+    Locked {
+        /// The file.
+        path: PathBuf,
+    },
+
+    /// The platform does not keep mapped stores and positioned writes of this file coherent.
+    #[error("{} lies on a filesystem where a mapping does not show what is written to the file", path.display())]
+    Incoherent {
+        /// The file.
+        path: PathBuf,
+    },
+
+    /// The file has no bytes at all.
+    #[error("the file is empty; a pager file has at least {expected} bytes")]
+    Empty {
+        /// Length of the reserved region in bytes.
+        expected: u64,
+    },
+
+    /// The file is shorter than the reserved region.
+    #[error("the file has {found} bytes; a pager file has at least {expected}")]
+    TooShort {
+        /// Length of the reserved region in bytes.
+        expected: u64,
+        /// Length of the file in bytes.
+        found: u64,
+    },
+
+    /// The file does not begin with the magic of this crate, and no metadata in it does.
+    #[error("not a diptych file: magic is {found:#018x}, expected {expected:#018x}")]
+    NotDiptych {
+        /// The magic number of a diptych file.
+        expected: u64,
+        /// The first eight bytes, little-endian.
+        found: u64,
+    },
+
+    /// The file was written in a format that this version of the crate does not read.
+    #[error("the file has format version {found}; this version of diptych reads version {expected}")]
+    FormatVersion {
+        /// The version that this crate reads.
+        expected: u32,
+        /// The version of the file.
+        found: u32,
+    },
+
+    /// The file uses features that this version of the crate does not know.
+    #[error("the file requires features {found:#x}; this version of diptych knows {expected:#x}")]
+    UnknownFeatures {
+        /// The feature bits that this crate knows.
+        expected: u64,
+        /// The feature bits that the file requires.
+        found: u64,
+    },
+
+    /// The file was made with another page size.
+    #[error("the file has pages of {found} bytes; the pager was opened for pages of {expected}")]
+    PageSize {
+        /// The page size of the pager type, in bytes.
+        expected: u64,
+        /// The page size of the file, in bytes.
+        found: u64,
+    },
+
+    /// The file ends before a page that its metadata names.
+    #[error("the file has {found} bytes; its metadata names pages up to byte {expected}")]
+    Truncated {
+        /// Length in bytes that the metadata promises.
+        expected: u64,
+        /// Length of the file in bytes.
+        found: u64,
+    },
+
+    /// A block does not hold what it must.
+    #[error("page {page} ({block}): {field} is {found:#x}, expected {expected:#x}")]
+    Corrupt {
+        /// What the block is.
+        block: Block,
+        /// The page in which it begins.
+        page: u64,
+        /// The field that is wrong.
+        field: &'static str,
+        /// What the field should hold.
+        expected: u64,
+        /// What it holds.
+        found: u64,
+    },
+
+    /// The metadata of a generation that lost its slot is whole, but a regular page that it wrote is not: either the
+    /// commit never finished, or it did and the page changed later. Nothing in the file tells which.
+    #[error(
+        "generation {candidate} lost its commit slot and page {page} does not hold what that commit wrote: \
+         the file is either at generation {candidate} or at {stands}"
+    )]
+    Ambiguous {
+        /// The generation without a slot.
+        candidate: u64,
+        /// The generation that would stand if the candidate never finished.
+        stands: u64,
+        /// The regular page that differs.
+        page: u64,
+    },
+
+    /// A sync failed earlier, or a commit failed after its first byte: what is durable is not known. Reopen the file.
+    #[error("the pager is poisoned by an earlier failure; reopen the file to go on")]
+    Poisoned,
+
+    /// The id names a page past the end of the file.
+    #[error("page {page} is out of range: the file has {total} pages")]
+    OutOfRange {
+        /// The page.
+        page: u64,
+        /// Pages in the file.
+        total: u64,
+    },
+
+    /// The id names a page that is not of the kind that the call works on: free, reserved, or somebody else's.
+    #[error("page {page} is {found}, expected {expected}")]
+    WrongKind {
+        /// The page.
+        page: u64,
+        /// The kind that the call works on.
+        expected: PageKind,
+        /// The kind of the page.
+        found: PageKind,
+    },
+
+    /// The id names no protected page: never allocated, or freed.
+    #[error("protected page {id} is not allocated")]
+    NoSuchProtectedPage {
+        /// The raw value of the id.
+        id: u64,
+    },
+
+    /// One call names a page twice.
+    #[error("page {page} is named twice in one call")]
+    Duplicate {
+        /// The page, or the raw value of the protected id.
+        page: u64,
+    },
+
+    /// `page_mut` of a transaction takes pages that the same transaction allocated; an older one is changed by
+    /// `overwrite`, which is ordered and not atomic.
+    #[error("page {page} was allocated before this transaction; use overwrite")]
+    NotFresh {
+        /// The page.
+        page: u64,
+    },
+
+    /// The file may not grow to the size that the call needs.
+    #[error("{needed} pages are needed; the file is limited to {limit}")]
+    Full {
+        /// Pages that the file would have.
+        needed: u64,
+        /// Pages that it may have.
+        limit: u64,
+    },
+
+    /// The file is at the last generation that the format can number.
+    #[error("generation {generation} is the last one; the file takes no further commit")]
+    LastGeneration {
+        /// The generation of the file.
+        generation: u64,
+    },
+
+    /// The transaction would hold more bytes in memory than the option allows.
+    #[error("the transaction would stage {needed} bytes; the limit is {limit}")]
+    StageFull {
+        /// Bytes that would be staged.
+        needed: u64,
+        /// The limit set by the option.
+        limit: u64,
+    },
+
+    /// The savepoint was made by another transaction.
+    #[error("the savepoint belongs to another transaction")]
+    ForeignSavepoint,
+
+    /// The transaction was rolled back past the savepoint.
+    #[error("the transaction was rolled back past this savepoint")]
+    StaleSavepoint,
+
+    /// The application header does not fit.
+    #[error("the header has {found} bytes; {max} fit")]
+    HeaderTooLong {
+        /// Bytes that fit.
+        max: usize,
+        /// Bytes that were given.
+        found: usize,
+    },
+}
+
+impl Error {
+    pub(crate) fn io(op: &'static str, path: &std::path::Path, source: io::Error) -> Self {
+        Error::Io { op, path: path.to_path_buf(), source }
+    }
+
+    /// Whether the file holds something that no crash explains.
+    #[must_use]
+    pub fn is_corruption(&self) -> bool {
+        matches!(self, Error::Corrupt { .. } | Error::Truncated { .. } | Error::Ambiguous { .. })
+    }
+
+    /// Whether the operating system refused a call.
+    #[must_use]
+    pub fn is_io(&self) -> bool {
+        matches!(self, Error::Io { .. })
+    }
+
+    /// Whether the pager that returned this refuses every further change until the file is opened again.
+    #[must_use]
+    pub fn needs_reopen(&self) -> bool {
+        matches!(self, Error::Poisoned)
+    }
+}
