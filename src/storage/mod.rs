@@ -1,0 +1,75 @@
+//! Where bytes live: the seam between the engine and the operating system.
+//!
+//! The engine reads, writes, grows and syncs through the object-safe trait [`Storage`] and does not know whether a file or
+//! the [simulated disk](SimDisk) is behind it. Every call that can change what is durable passes here and nowhere else, so
+//! the code that ships is the code that the crash tests run.
+//!
+//! Bytes that users view come from one concrete type, [`Region`], handed to every call that may have to keep it in step:
+//! a read of a page makes no virtual call.
+
+mod file;
+mod region;
+mod sim_disk;
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+pub(crate) use file::FileStorage;
+pub(crate) use region::Region;
+pub use sim_disk::{
+    Call, CallKind, CrashOptions, CrashPoint, CrashState, CrashStates, Damage, Epoch, EpochEnd, FaultPlan, SimDisk,
+    SimImage, Subset, Tail, TornUnit,
+};
+
+/// How much a barrier covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Barrier {
+    /// The bytes of the file.
+    Bytes,
+    /// The bytes, and the length after growth.
+    Length,
+}
+
+/// What the engine asks of a place that keeps bytes.
+///
+/// Errors are the operating system's own; the engine adds the operation and the path. Calls that fail may have written a
+/// part of their bytes; none of them is retried here except after `EINTR` and short transfers.
+pub(crate) trait Storage: Send + Sync + fmt::Debug {
+    /// The path, for messages.
+    fn path(&self) -> &Path;
+
+    /// Length in bytes.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Fills `buffer` from `offset`. Reading past the end is `UnexpectedEof`.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+
+    /// Makes the first `len` bytes visible as a region, with room reserved for `reserve` bytes where the platform allows.
+    /// Called once, after the engine has validated the file.
+    fn map(&mut self, len: u64, reserve: u64) -> io::Result<Region>;
+
+    /// Writes `parts` one behind the other from `offset`; all of it lies inside the file. Afterwards a read and the region
+    /// show the new bytes.
+    fn write_at(&mut self, region: &mut Region, parts: &[&[u8]], offset: u64) -> io::Result<()>;
+
+    /// Makes the file `len` bytes long (longer than now), with zeros in the new part, space really allocated unless
+    /// `sparse`, and the region extended. Durable behind the next barrier of [`Barrier::Length`]. After an error the file is
+    /// as long as before, or longer; the region still shows the old length.
+    fn grow(&mut self, region: &mut Region, len: u64, sparse: bool) -> io::Result<()>;
+
+    /// Cuts the file to `len` bytes, at most those of the region, and the region with it. Not durable by itself.
+    fn cut(&mut self, region: &mut Region, len: u64) -> io::Result<()>;
+
+    /// Allocates the space of a part of the file that may be a hole, without changing what it reads as.
+    fn allocate(&mut self, offset: u64, len: u64) -> io::Result<()>;
+
+    /// Whether parts of the file may be holes.
+    fn has_holes(&self) -> io::Result<bool>;
+
+    /// A sync that all earlier writes and stores through the region pass. After an error nothing is known about them.
+    fn barrier(&mut self, region: &mut Region, barrier: Barrier) -> io::Result<()>;
+
+    /// Makes the name of the file durable: a sync of the directory that holds it, links resolved.
+    fn sync_directory(&mut self) -> io::Result<()>;
+}
