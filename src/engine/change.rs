@@ -1,0 +1,260 @@
+//! What a transaction does, call by call.
+//!
+//! Every call either changes the stage as it says or leaves it as it was. Only growth touches the storage: a file that
+//! grew for a transaction that is then dropped is longer than its metadata says, which is normal.
+
+use std::io;
+
+use crate::block::PageKind;
+use crate::error::{Error, Result};
+use crate::format::HEADER_LEN;
+use crate::storage::Barrier;
+
+use super::free_map::Runs;
+use super::geometry::to_index;
+use super::page_buffer::PageBuffer;
+use super::stage::{Content, Owned, Stage};
+use super::state::State;
+use super::{Engine, check_distinct, not_regular};
+
+impl Engine {
+    /// A transaction's stage, equal to the live state.
+    pub(crate) fn stage(&self) -> Result<Stage> {
+        self.check_usable()?;
+        Ok(Stage::new(&self.live, self.geometry, self.options.max_staged_bytes))
+    }
+
+    /// Takes the lowest free page at or behind `near`, else the lowest of all.
+    pub(crate) fn alloc(&mut self, stage: &mut Stage, near: u64) -> Result<u64> {
+        self.check_usable()?;
+        if near >= stage.state.total_pages {
+            // What the file has grown by already may hold the page that is asked for.
+            stage.state.total_pages = self.physical_pages.max(stage.state.total_pages);
+        }
+        loop {
+            if let Some(page) = stage.state.take_page(self.geometry, near, PageKind::Regular) {
+                return Ok(page);
+            }
+            self.grow(stage, 1)?;
+        }
+    }
+
+    /// Takes the lowest free pages, all of them or none.
+    pub(crate) fn alloc_bulk(&mut self, stage: &mut Stage, count: u64) -> Result<Runs> {
+        self.with_growth(stage, count, |state, geometry| state.take_runs(geometry, count, PageKind::Regular))
+    }
+
+    /// Takes protected pages, all of them or none. They hold zeros.
+    pub(crate) fn alloc_protected(&mut self, stage: &mut Stage, count: u64) -> Result<Vec<u64>> {
+        let pages = count.saturating_mul(2).saturating_add(count.div_ceil(32));
+        let indexes = self.with_growth(stage, pages, |state, geometry| {
+            (0..count).map(|_| state.take_protected(geometry)).collect::<Option<Vec<u64>>>()
+        })?;
+        indexes.iter().for_each(|index| stage.set_zeros(Owned::Protected(*index)));
+        Ok(indexes)
+    }
+
+    /// Runs `take` on a clone of the staged state, growing the file until it succeeds; then the clone is staged.
+    fn with_growth<T>(
+        &mut self,
+        stage: &mut Stage,
+        pages: u64,
+        take: impl Fn(&mut State, super::Geometry) -> Option<T>,
+    ) -> Result<T> {
+        self.check_usable()?;
+        loop {
+            // What cannot fit is refused before memory is spent on it.
+            let free = stage.state.free_pages();
+            if pages <= free {
+                let mut state = stage.state.clone();
+                if let Some(taken) = take(&mut state, self.geometry) {
+                    stage.state = state;
+                    return Ok(taken);
+                }
+                // The free pages did not suffice, for want of aligned blocks or because leaves took some of them.
+                self.grow(stage, 1)?;
+            } else {
+                self.grow(stage, pages - free)?;
+            }
+        }
+    }
+
+    /// Grows the file so that about `pages` more can be handed out. After an error nothing has changed.
+    fn grow(&mut self, stage: &mut Stage, pages: u64) -> Result<()> {
+        let total = stage.state.total_pages;
+        if self.physical_pages > total {
+            stage.state.total_pages = self.physical_pages;
+            return Ok(());
+        }
+        let limit = self.options.max_pages(self.geometry).min(self.geometry.capacity());
+        if pages > limit {
+            return Err(Error::Full { needed: total.saturating_add(pages), limit });
+        }
+        // More than a file can have does not fit anyway, and adds up without overflow.
+        let pages = pages.min(self.geometry.capacity());
+        let needed = total.saturating_add(stage.state.shortfall(self.geometry, pages));
+        if needed > limit {
+            return Err(Error::Full { needed, limit });
+        }
+        let step = self.geometry.offset(total).min(self.options.growth_limit);
+        let generous = needed.max(total.saturating_add(self.geometry.whole_pages(step))).min(limit);
+        let reached = match self.grow_to(generous) {
+            Err(source) if generous > needed && is_out_of_space(&source) => self.grow_to(needed).map(|()| needed),
+            grown => grown.map(|()| generous),
+        };
+        let reached = reached.map_err(|source| self.io_error("grow", source))?;
+        // No metadata may name a page beyond a length that a barrier has covered.
+        self.barrier(Barrier::Length)?;
+        // The storage has cut the tail off before it grew.
+        self.has_tail = false;
+        self.zero_pages.insert(self.physical_pages..reached);
+        self.physical_pages = reached;
+        stage.state.total_pages = reached;
+        Ok(())
+    }
+
+    pub(super) fn grow_to(&mut self, pages: u64) -> io::Result<()> {
+        let len = self.geometry.offset(pages);
+        self.storage.grow(&mut self.region, len, self.options.sparse)
+    }
+
+    fn check_staged_regular(&self, stage: &Stage, page: u64) -> Result<()> {
+        let total = stage.state.total_pages;
+        if page < total && stage.kind(page) == PageKind::Regular {
+            return Ok(());
+        }
+        Err(not_regular(page, total, |page| stage.kind(page)))
+    }
+
+    fn check_staged_protected(&self, stage: &Stage, index: u64) -> Result<()> {
+        if stage.state.protected(index).is_some() && !stage.is_freed(Owned::Protected(index)) {
+            return Ok(());
+        }
+        Err(Error::NoSuchProtectedPage { id: index.saturating_add(1) })
+    }
+
+    /// Frees regular pages, all of them or none.
+    pub(crate) fn free(&self, stage: &mut Stage, pages: &[u64]) -> Result<()> {
+        self.check_usable()?;
+        pages.iter().try_for_each(|page| self.check_staged_regular(stage, *page))?;
+        check_no_duplicates(pages, |page| page)?;
+        pages.iter().for_each(|page| stage.free_page(&self.live, *page));
+        Ok(())
+    }
+
+    /// Frees protected pages, all of them or none.
+    pub(crate) fn free_protected(&self, stage: &mut Stage, indexes: &[u64]) -> Result<()> {
+        self.check_usable()?;
+        indexes.iter().try_for_each(|index| self.check_staged_protected(stage, *index))?;
+        check_no_duplicates(indexes, |index| index + 1)?;
+        indexes.iter().for_each(|index| stage.free_protected(&self.live, *index));
+        Ok(())
+    }
+
+    /// A regular page as the transaction sees it.
+    pub(crate) fn staged_page<'a>(&'a self, stage: &'a Stage, page: u64) -> Result<&'a [u8]> {
+        self.check_staged_regular(stage, page)?;
+        match stage.content(Owned::Page(page)) {
+            Some(Content::Bytes(buffer)) => Ok(buffer.as_bytes()),
+            Some(Content::Zeros) => Ok(self.zero_page()),
+            None if self.is_fresh(page) => Ok(self.zero_page()),
+            None => Ok(self.page_bytes(page)),
+        }
+    }
+
+    /// A protected page as the transaction sees it.
+    pub(crate) fn staged_protected<'a>(&'a self, stage: &'a Stage, index: u64) -> Result<&'a [u8]> {
+        self.check_staged_protected(stage, index)?;
+        match stage.content(Owned::Protected(index)) {
+            Some(Content::Bytes(buffer)) => Ok(buffer.as_bytes()),
+            Some(Content::Zeros) => Ok(self.zero_page()),
+            None => self.protected(index),
+        }
+    }
+
+    /// Whether a page in use by a transaction was free before it.
+    fn is_fresh(&self, page: u64) -> bool {
+        page >= self.live.total_pages() || self.live.kind(self.geometry, page) == PageKind::Free
+    }
+
+    fn check_writable(&self, stage: &Stage, owned: Owned, fresh_only: bool) -> Result<()> {
+        self.check_usable()?;
+        match owned {
+            Owned::Protected(index) => self.check_staged_protected(stage, index),
+            Owned::Page(page) => {
+                self.check_staged_regular(stage, page)?;
+                if fresh_only && !self.is_fresh(page) { Err(Error::NotFresh { page }) } else { Ok(()) }
+            }
+        }
+    }
+
+    /// The content that a first change starts from.
+    fn first_content(&self, owned: Owned) -> Result<PageBuffer> {
+        match owned {
+            Owned::Protected(index) => self.protected(index).map(PageBuffer::copy_of),
+            Owned::Page(page) if self.is_fresh(page) => Ok(PageBuffer::zeroed(self.geometry.page_len())),
+            Owned::Page(page) => Ok(PageBuffer::copy_of(self.page_bytes(page))),
+        }
+    }
+
+    /// The staged content of a page. `fresh_only` refuses regular pages that existed before the transaction.
+    pub(crate) fn staged_mut<'a>(&self, stage: &'a mut Stage, owned: Owned, fresh_only: bool) -> Result<&'a mut [u8]> {
+        self.check_writable(stage, owned, fresh_only)?;
+        stage.content_mut(owned, || self.first_content(owned))
+    }
+
+    /// The staged contents of several pages, no two of them equal.
+    pub(crate) fn staged_many_mut<'a, const K: usize>(
+        &self,
+        stage: &'a mut Stage,
+        all: [Owned; K],
+    ) -> Result<[&'a mut [u8]; K]> {
+        check_distinct(all)?;
+        all.into_iter().try_for_each(|owned| self.check_writable(stage, owned, true))?;
+        for owned in all {
+            stage.content_mut(owned, || self.first_content(owned))?;
+        }
+        Ok(stage.staged_buffers_mut(all))
+    }
+
+    /// The staged content of a protected page, zeros to begin with, whatever its live copy holds.
+    pub(crate) fn staged_zeroed<'a>(&self, stage: &'a mut Stage, index: u64) -> Result<&'a mut [u8]> {
+        let owned = Owned::Protected(index);
+        self.check_writable(stage, owned, true)?;
+        let zeroed = || Ok(PageBuffer::zeroed(self.geometry.page_len()));
+        let bytes = stage.content_mut(owned, zeroed)?;
+        bytes.fill(0);
+        Ok(bytes)
+    }
+
+    /// Sets the application header; what is shorter is filled with zeros.
+    pub(crate) fn set_header(&self, stage: &mut Stage, header: &[u8]) -> Result<()> {
+        self.check_usable()?;
+        let mut whole = [0; HEADER_LEN];
+        let Some(head) = whole.get_mut(..header.len()) else {
+            return Err(Error::HeaderTooLong { max: HEADER_LEN, found: header.len() });
+        };
+        head.copy_from_slice(header);
+        stage.state.header = whole;
+        Ok(())
+    }
+}
+
+fn is_out_of_space(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+}
+
+/// Finds a name that stands twice in a list of any length.
+fn check_no_duplicates(names: &[u64], to_raw: impl Fn(u64) -> u64) -> Result<()> {
+    if names.len() < 2 {
+        return Ok(());
+    }
+    let mut sorted = Vec::with_capacity(to_index(names.len() as u64));
+    sorted.extend_from_slice(names);
+    sorted.sort_unstable();
+    match sorted.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(pair) => Err(Error::Duplicate { page: to_raw(pair[0]) }),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,213 @@
+//! Every finding about a file: what is on disk against what the engine holds.
+//!
+//! Opening stops at the first thing that is wrong; a check goes on and lists all of it. It reads every block and every
+//! protected page again, whatever was verified before, and changes nothing.
+
+use std::fmt;
+
+use crate::block::{Block, TwinCopy};
+use crate::error::Error;
+use crate::format::{
+    BLOCK_LEN, BlockBytes, Defect, IDENTITY_OFFSET, Identity, METADATA_OFFSETS, MetadataRecord, Node, SLOT_OFFSETS,
+    SlotRecord, TwinEntry, decode_leaf,
+};
+
+use super::Engine;
+use super::open::{os_error, reserved_offset};
+use super::reader::Parent;
+
+/// Something in the file that is not as it must be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What it was found in.
+    pub block: Block,
+    /// The page in which that begins.
+    pub page: u64,
+    /// What is wrong: a field of the block, or "read error" with the number of the operating system's error as found.
+    pub field: &'static str,
+    /// What should be there.
+    pub expected: u64,
+    /// What is.
+    pub found: u64,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Finding { block, page, field, expected, found } = self;
+        write!(f, "page {page} ({block}): {field} is {found:#x}, expected {expected:#x}")
+    }
+}
+
+#[derive(Default)]
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn push(&mut self, block: Block, page: u64, defect: Defect) {
+        let Defect { field, expected, found } = defect;
+        self.0.push(Finding { block, page, field, expected, found });
+    }
+
+    fn expect(&mut self, block: Block, page: u64, field: &'static str, expected: u64, found: u64) {
+        if expected != found {
+            self.push(block, page, Defect { field, expected, found });
+        }
+    }
+
+    fn error(&mut self, block: Block, page: u64, error: Error) {
+        let (block, page, defect) = match error {
+            Error::Corrupt { block, page, field, expected, found } => (block, page, Defect { field, expected, found }),
+            Error::Truncated { expected, found } => (block, page, Defect { field: "file length", expected, found }),
+            Error::Io { source, .. } => {
+                (block, page, Defect { field: "read error", expected: 0, found: os_error(&source) })
+            }
+            other => unreachable!("reading a block does not fail with {other}"),
+        };
+        self.push(block, page, defect);
+    }
+}
+
+impl Engine {
+    /// Reads all that the live generation names and lists what is wrong with it, in no particular order.
+    pub(crate) fn check(&self) -> Vec<Finding> {
+        let mut findings = Findings::default();
+        self.check_length(&mut findings);
+        self.check_identity(&mut findings);
+        self.check_slots(&mut findings);
+        self.check_metadata(&mut findings);
+        let mut page = vec![0; self.geometry.page_len()];
+        for (block, entry) in self.live.twins() {
+            self.check_twin(&mut findings, block, &entry, &mut page);
+        }
+        let reader = self.reader();
+        let metadata = Block::Metadata(self.live_metadata);
+        if let Err(error) = reader.check_counts(&self.live, metadata) {
+            findings.error(metadata, 0, error);
+        }
+        let parent = Parent { total_pages: self.live.total_pages, generation: self.live.generation };
+        if let Err(error) = reader.check_owners(&self.live, parent) {
+            findings.error(metadata, 0, error);
+        }
+        findings.0
+    }
+
+    fn check_length(&self, findings: &mut Findings) {
+        let metadata = Block::Metadata(self.live_metadata);
+        let expected = self.geometry.offset(self.live.total_pages);
+        match self.storage.len() {
+            Ok(found) if found < expected => {
+                findings.push(metadata, 0, Defect { field: "file length", expected, found });
+            }
+            Ok(_) => {}
+            Err(source) => findings.error(metadata, 0, self.io_error("read the length of", source)),
+        }
+    }
+
+    fn read_reserved(&self, findings: &mut Findings, block: Block) -> Option<(u64, Box<BlockBytes>)> {
+        let offset = reserved_offset(block);
+        let page = self.geometry.page_at(offset);
+        let mut bytes = Box::new([0; BLOCK_LEN]);
+        match self.reader().read(&mut bytes[..], offset) {
+            Ok(()) => Some((page, bytes)),
+            Err(error) => {
+                findings.error(block, page, error);
+                None
+            }
+        }
+    }
+
+    fn check_identity(&self, findings: &mut Findings) {
+        debug_assert_eq!(reserved_offset(Block::Identity), IDENTITY_OFFSET);
+        let Some((page, bytes)) = self.read_reserved(findings, Block::Identity) else { return };
+        // An identity has one encoding, so any difference is damage.
+        if let Some(at) = (0..64).find(|at| bytes[*at] != self.identity.encode()[*at]) {
+            let (expected, found) = (self.identity.encode()[at].into(), bytes[at].into());
+            let field = if Identity::decode(&bytes).is_ok() { "identity" } else { "crc" };
+            findings.push(Block::Identity, page, Defect { field, expected, found });
+        }
+    }
+
+    fn check_slots(&self, findings: &mut Findings) {
+        for (at, offset) in SLOT_OFFSETS.into_iter().enumerate() {
+            let block = Block::Slot(u8::from(at != 0));
+            debug_assert_eq!(reserved_offset(block), offset);
+            let Some((page, bytes)) = self.read_reserved(findings, block) else { continue };
+            let live = at == self.live_slot;
+            match SlotRecord::decode(&bytes, self.identity.file_id) {
+                Err(defect) => findings.push(block, page, defect),
+                Ok(SlotRecord::Void { .. }) if live => {
+                    findings.expect(block, page, "generation", self.live.generation, 0);
+                }
+                Ok(SlotRecord::Void { .. }) => {}
+                Ok(SlotRecord::Commit(slot)) if live => {
+                    findings.expect(block, page, "generation", self.live.generation, slot.generation);
+                    let (expected, found) = (self.live_metadata.index() as u64, slot.copy.index() as u64);
+                    findings.expect(block, page, "metadata copy", expected, found);
+                }
+                Ok(SlotRecord::Commit(slot)) if slot.generation >= self.live.generation && !self.poisoned => {
+                    let expected = self.live.generation - 1;
+                    findings.push(block, page, Defect { field: "generation", expected, found: slot.generation });
+                }
+                Ok(SlotRecord::Commit(_)) => {}
+            }
+        }
+    }
+
+    fn check_metadata(&self, findings: &mut Findings) {
+        for copy in TwinCopy::BOTH {
+            let block = Block::Metadata(copy);
+            debug_assert_eq!(reserved_offset(block), METADATA_OFFSETS[copy.index()]);
+            let Some((page, bytes)) = self.read_reserved(findings, block) else { continue };
+            let live = copy == self.live_metadata;
+            match MetadataRecord::decode(&bytes) {
+                // The other copy may hold what a failed attempt left; the next one writes it whole.
+                Err(defect) if live => findings.push(block, page, defect),
+                Ok(MetadataRecord::Commit(metadata)) if live => {
+                    let state = &self.live;
+                    let fields = [
+                        ("generation", state.generation, metadata.generation),
+                        ("total pages", state.total_pages, metadata.total_pages),
+                        ("regular pages", state.counts.regular, metadata.counts.regular),
+                        ("engine pages", state.counts.engine, metadata.counts.engine),
+                        ("table-owned pages", state.counts.table_owned, metadata.counts.table_owned),
+                        ("protected pages", state.counts.protected, metadata.counts.protected),
+                        ("free-map table", 1, u64::from(metadata.free_map == state.leaf_table.top())),
+                        ("directory", 1, u64::from(metadata.directory == state.directory.top())),
+                        ("application header", 1, u64::from(metadata.header == state.header)),
+                    ];
+                    for (field, expected, found) in fields {
+                        findings.expect(block, page, field, expected, found);
+                    }
+                }
+                Ok(MetadataRecord::Void { .. }) if live => {
+                    findings.expect(block, page, "generation", self.live.generation, 0);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The live copy of a twin: its checksum, and that it is the twin that its parent means.
+    fn check_twin(&self, findings: &mut Findings, block: Block, entry: &TwinEntry, page: &mut [u8]) {
+        let at = entry.live_page();
+        let reader = self.reader();
+        if let Block::ProtectedPage { id } = block {
+            if let Err(error) = reader.verify_protected(id - 1, entry, page) {
+                findings.error(block, at, error);
+            }
+            return;
+        }
+        let parent = Parent { total_pages: self.live.total_pages, generation: self.live.generation };
+        let bytes = match reader.read_block(block, entry, parent) {
+            Ok(bytes) => bytes,
+            Err(error) => return findings.error(block, at, error),
+        };
+        let decoded = match block {
+            Block::FreeMapLeaf { .. } => decode_leaf(&bytes).map(|leaf| leaf.generation),
+            _ => Node::decode(&bytes).map(|node| node.generation),
+        };
+        match decoded {
+            Ok(generation) => findings.expect(block, at, "generation", entry.generation, generation),
+            Err(defect) => findings.push(block, at, defect),
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! The whole pager with the page size as a value, compiled once.
+//!
+//! The engine owns the storage, the region and the live state. It hands out pages of the live state, lends a
+//! [`Stage`] to every transaction, and makes a stage live by [committing](commit) it. Pages and protected pages have raw
+//! numbers here; the pager tier puts types around them.
+//!
+//! ```text
+//!            stage()                 commit(stage)
+//!   live ───────────────▶ staged ───────────────────▶ live
+//!    ▲                      │ drop                      │ failure after the first byte that counts
+//!    └──────────────────────┘                           ▼
+//!                                                   poisoned ── open again ──▶ live
+//! ```
+
+mod change;
+mod check;
+mod commit;
+mod free_map;
+mod geometry;
+mod open;
+mod page_buffer;
+mod reader;
+mod recovery;
+mod report;
+mod sparse_tree;
+mod stage;
+mod state;
+mod twin_table;
+mod verified;
+mod zero_pages;
+
+use std::sync::OnceLock;
+
+use crate::block::{PageKind, TwinCopy};
+use crate::error::{Error, Result};
+use crate::format::{ChecksumKey, Identity};
+use crate::storage::{Barrier, Region, Storage};
+
+pub use check::Finding;
+pub(crate) use geometry::Geometry;
+pub use open::Verification;
+pub(crate) use open::{EngineOptions, NewFile};
+pub use report::Recovery;
+pub(crate) use stage::{Owned, SavepointToken, Stage};
+pub(crate) use state::State;
+
+use page_buffer::PageBuffer;
+use reader::Reader;
+use verified::Verified;
+use zero_pages::ZeroPages;
+
+/// See the head of this file.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    options: EngineOptions,
+    geometry: Geometry,
+    identity: Identity,
+    key: ChecksumKey,
+    recovery: Recovery,
+
+    /// Before the storage: its views rely on the lock, which goes with the storage.
+    region: Region,
+    storage: Box<dyn Storage>,
+    /// Pages that the file and the region have room for; at least the live total. The difference was grown for transactions
+    /// that did not commit.
+    physical_pages: u64,
+    /// The file is longer than that: the tail of an earlier failure, which nobody may read.
+    has_tail: bool,
+    zero_pages: ZeroPages,
+    may_have_holes: bool,
+
+    live: State,
+    live_slot: usize,
+    live_metadata: TwinCopy,
+    /// Protected pages whose live copy was verified or written since the file was opened.
+    verified: Verified,
+    /// Something was stored through the region, or written outside a commit, since the last barrier.
+    unsynced: bool,
+    /// I5: what is durable is not known.
+    poisoned: bool,
+    /// What pages that nobody has written read as.
+    zero_page: OnceLock<PageBuffer>,
+}
+
+impl Engine {
+    pub(crate) fn live(&self) -> &State {
+        &self.live
+    }
+
+    pub(crate) fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
+    pub(crate) fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    pub(crate) fn recovery(&self) -> &Recovery {
+        &self.recovery
+    }
+
+    fn io_error(&self, op: &'static str, source: std::io::Error) -> Error {
+        Error::io(op, self.storage.path(), source)
+    }
+
+    fn check_usable(&self) -> Result<()> {
+        if self.poisoned { Err(Error::Poisoned) } else { Ok(()) }
+    }
+
+    fn reader(&self) -> Reader<'_> {
+        let len = self.region.len();
+        Reader { storage: &*self.storage, geometry: self.geometry, key: self.key, len }
+    }
+
+    fn page_bytes(&self, page: u64) -> &[u8] {
+        self.region.bytes(self.geometry.offset(page), self.geometry.page_len())
+    }
+
+    fn zero_page(&self) -> &[u8] {
+        self.zero_page.get_or_init(|| PageBuffer::zeroed(self.geometry.page_len())).as_bytes()
+    }
+
+    /// A regular page, in place.
+    #[inline]
+    pub(crate) fn page(&self, page: u64) -> Result<&[u8]> {
+        self.check_regular(page)?;
+        Ok(self.page_bytes(page))
+    }
+
+    #[inline]
+    fn check_regular(&self, page: u64) -> Result<()> {
+        if page < self.live.total_pages() && self.live.kind(self.geometry, page) == PageKind::Regular {
+            return Ok(());
+        }
+        Err(not_regular(page, self.live.total_pages(), |page| self.live.kind(self.geometry, page)))
+    }
+
+    /// A regular page, in place, to be stored to. What is stored is durable after the next barrier.
+    pub(crate) fn page_mut(&mut self, page: u64) -> Result<&mut [u8]> {
+        self.check_usable()?;
+        self.check_regular(page)?;
+        self.unsynced = true;
+        Ok(self.region.bytes_mut(self.geometry.offset(page), self.geometry.page_len()))
+    }
+
+    /// Several regular pages to be stored to.
+    pub(crate) fn pages_mut<const K: usize>(&mut self, pages: [u64; K]) -> Result<[&mut [u8]; K]> {
+        self.check_usable()?;
+        check_distinct(pages.map(Owned::Page))?;
+        pages.into_iter().try_for_each(|page| self.check_regular(page))?;
+        self.unsynced = true;
+        let offsets = pages.map(|page| self.geometry.offset(page));
+        Ok(self.region.disjoint_mut(offsets, self.geometry.page_len()))
+    }
+
+    /// The live content of a protected page, verified as the options say.
+    #[inline]
+    pub(crate) fn protected(&self, index: u64) -> Result<&[u8]> {
+        let Some(entry) = self.live.protected(index) else {
+            return Err(Error::NoSuchProtectedPage { id: index.saturating_add(1) });
+        };
+        let verify = match self.options.verification {
+            Verification::Never => false,
+            Verification::FirstTouch => !self.verified.contains(index),
+            Verification::Always => true,
+        };
+        if verify {
+            // A positioned read fails where a load through the map would be a SIGBUS.
+            let mut scratch = vec![0; self.geometry.page_len()];
+            self.reader().verify_protected(index, &entry, &mut scratch)?;
+            self.verified.insert(index);
+        }
+        Ok(self.page_bytes(entry.live_page()))
+    }
+
+    /// Makes durable what was stored through the region.
+    pub(crate) fn sync(&mut self) -> Result<()> {
+        self.check_usable()?;
+        if self.unsynced { self.barrier(Barrier::Bytes) } else { Ok(()) }
+    }
+
+    /// I5: after a barrier that failed nothing is known, and another one proves nothing.
+    fn barrier(&mut self, barrier: Barrier) -> Result<()> {
+        let poisoned = std::mem::replace(&mut self.poisoned, true);
+        self.storage.barrier(&mut self.region, barrier).map_err(|source| self.io_error("sync", source))?;
+        self.poisoned = poisoned;
+        self.unsynced = false;
+        Ok(())
+    }
+
+    fn write(&mut self, parts: &[&[u8]], offset: u64) -> Result<()> {
+        let written = self.storage.write_at(&mut self.region, parts, offset);
+        written.map_err(|source| self.io_error("write", source))
+    }
+
+    /// Makes everything durable and gives back what growth added for transactions that did not commit.
+    pub(crate) fn close(mut self) -> Result<()> {
+        self.sync()?;
+        self.cut_tail()
+    }
+
+    fn cut_tail(&mut self) -> Result<()> {
+        if self.has_tail || self.physical_pages > self.live.total_pages() {
+            let len = self.geometry.offset(self.live.total_pages());
+            self.storage.cut(&mut self.region, len).map_err(|source| self.io_error("cut", source))?;
+            self.physical_pages = self.live.total_pages();
+            self.has_tail = false;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        // Only tidiness is lost if this fails: a file that is longer than its metadata says is normal.
+        if !self.poisoned {
+            let _ = self.cut_tail();
+        }
+    }
+}
+
+/// Why an id names no regular page.
+#[cold]
+fn not_regular(page: u64, total: u64, kind: impl Fn(u64) -> PageKind) -> Error {
+    if page >= total {
+        return Error::OutOfRange { page, total };
+    }
+    Error::WrongKind { page, expected: PageKind::Regular, found: kind(page) }
+}
+
+/// No two of the names are equal; K is small.
+fn check_distinct<const K: usize>(names: [Owned; K]) -> Result<()> {
+    for (at, name) in names.iter().enumerate() {
+        if names[..at].contains(name) {
+            let page = match *name {
+                Owned::Page(page) => page,
+                Owned::Protected(index) => index + 1,
+            };
+            return Err(Error::Duplicate { page });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

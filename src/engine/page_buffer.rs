@@ -1,0 +1,66 @@
+//! A page in memory, aligned as a page of the map is.
+
+use std::fmt;
+
+/// Every page of a mapping starts at a multiple of this, whatever its size, and so does a staged one.
+const ALIGNMENT: usize = 1024;
+
+/// One page of bytes that starts at a multiple of 1024.
+pub(crate) struct PageBuffer {
+    /// Longer than the page by the alignment; never grown, so that the start stays where it is.
+    bytes: Vec<u8>,
+    start: usize,
+    len: usize,
+}
+
+impl PageBuffer {
+    pub(crate) fn zeroed(len: usize) -> Self {
+        let bytes = vec![0; len + ALIGNMENT];
+        let start = bytes.as_ptr().align_offset(ALIGNMENT);
+        assert!(start < ALIGNMENT, "a byte pointer can be aligned");
+        PageBuffer { bytes, start, len }
+    }
+
+    pub(crate) fn copy_of(page: &[u8]) -> Self {
+        let mut buffer = PageBuffer::zeroed(page.len());
+        buffer.as_bytes_mut().copy_from_slice(page);
+        buffer
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.bytes[self.start..self.start + self.len]
+    }
+
+    pub(crate) fn as_bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.start..self.start + self.len]
+    }
+}
+
+impl Clone for PageBuffer {
+    fn clone(&self) -> Self {
+        PageBuffer::copy_of(self.as_bytes())
+    }
+}
+
+impl fmt::Debug for PageBuffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PageBuffer").field("len", &self.len).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ALIGNMENT, PageBuffer};
+
+    #[test]
+    fn pages_in_memory_are_aligned_and_stay_so_when_cloned() {
+        for len in [1024, 4096, 1 << 20] {
+            let mut buffer = PageBuffer::zeroed(len);
+            buffer.as_bytes_mut()[len - 1] = 7;
+            let copy = buffer.clone();
+            for page in [buffer.as_bytes(), copy.as_bytes()] {
+                assert_eq!((page.len(), page[len - 1], page.as_ptr().align_offset(ALIGNMENT)), (len, 7, 0));
+            }
+        }
+    }
+}

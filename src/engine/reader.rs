@@ -1,0 +1,316 @@
+//! Reads the state that a metadata copy names, and believes nothing.
+//!
+//! Every block is read with a positioned read and compared with what its parent says: place, keyed checksum, table, level,
+//! index, generation. Whatever bytes the file holds, the walk ends: a node or a leaf counts only at the one index that
+//! it carries itself, so no block is read in two places, and none past the length of the file. I7.
+
+use std::path::Path;
+
+use crate::block::{Block, PageKind};
+use crate::error::{Error, Result};
+use crate::format::{
+    BLOCK_LEN, BlockBytes, ChecksumKey, DecodedLeaf, Defect, Metadata, NODE_FANOUT, Node, PAGES_PER_LEAF, PageCounts,
+    RegularList, TOP_LEN, TableKind, TwinEntry, decode_leaf,
+};
+use crate::storage::Storage;
+
+use super::free_map::FreeMap;
+use super::geometry::Geometry;
+use super::state::State;
+use super::twin_table::{TwinTable, node_block};
+
+/// Feature bits that this version of the crate knows; a file that requires others is refused.
+pub(super) const KNOWN_FEATURES: u64 = 0;
+
+/// What it takes to read a file's blocks and pages.
+#[derive(Clone, Copy)]
+pub(super) struct Reader<'a> {
+    pub(super) storage: &'a dyn Storage,
+    pub(super) geometry: Geometry,
+    pub(super) key: ChecksumKey,
+    /// Length of the file in bytes.
+    pub(super) len: u64,
+}
+
+/// Where a block hangs: the limits within which its entry has to name pages.
+#[derive(Clone, Copy)]
+pub(super) struct Parent {
+    pub(super) total_pages: u64,
+    pub(super) generation: u64,
+}
+
+impl<'a> Reader<'a> {
+    fn path(&self) -> &'a Path {
+        self.storage.path()
+    }
+
+    pub(super) fn read(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
+        self.storage.read_at(buffer, offset).map_err(|source| Error::io("read", self.path(), source))
+    }
+
+    /// The live copy of a twin of the engine, compared with its entry.
+    pub(super) fn read_block(&self, block: Block, entry: &TwinEntry, parent: Parent) -> Result<Box<BlockBytes>> {
+        self.check_entry(block, entry, parent, self.geometry.pages_per_block())?;
+        let mut bytes = Box::new([0; BLOCK_LEN]);
+        self.read(&mut bytes[..], self.geometry.offset(entry.live_page()))?;
+        self.check_checksum(block, entry, &bytes[..])?;
+        Ok(bytes)
+    }
+
+    /// Whether an entry names pages that there are, by a commit that there was. `run` is the length of each copy in pages.
+    fn check_entry(&self, block: Block, entry: &TwinEntry, parent: Parent, run: u64) -> Result<()> {
+        let [a, b] = entry.copies;
+        for (field, page) in [("page of copy A", a), ("page of copy B", b)] {
+            let last = parent.total_pages - run;
+            if page > last || page < self.geometry.first_page() {
+                return Err(Defect { field, expected: last, found: page }.at(block, page));
+            }
+            if page % run != 0 {
+                return Err(Defect { field, expected: page - page % run, found: page }.at(block, page));
+            }
+        }
+        let pages_per_block = self.geometry.pages_per_block();
+        if a / pages_per_block == b / pages_per_block {
+            // One torn block would spoil both copies.
+            let expected = self.geometry.next_block(a);
+            return Err(Defect { field: "page of copy B", expected, found: b }.at(block, b));
+        }
+        if entry.generation > parent.generation {
+            let (expected, found) = (parent.generation, entry.generation);
+            return Err(Defect { field: "generation", expected, found }.at(block, entry.live_page()));
+        }
+        Ok(())
+    }
+
+    fn check_checksum(&self, block: Block, entry: &TwinEntry, bytes: &[u8]) -> Result<()> {
+        let found = self.key.checksum(bytes);
+        if found == entry.checksum {
+            return Ok(());
+        }
+        Err(Defect { field: "checksum", expected: entry.checksum, found }.at(block, entry.live_page()))
+    }
+
+    /// The content of a protected page, verified.
+    pub(super) fn verify_protected(&self, index: u64, entry: &TwinEntry, scratch: &mut [u8]) -> Result<()> {
+        self.read(scratch, self.geometry.offset(entry.live_page()))?;
+        self.check_checksum(Block::ProtectedPage { id: index + 1 }, entry, scratch)
+    }
+
+    /// Reads all that a metadata copy names, protected and regular pages apart.
+    pub(super) fn state(&self, metadata: &Metadata, copy: Block) -> Result<State> {
+        let page = self.metadata_page(copy);
+        let unknown = metadata.required_features & !KNOWN_FEATURES;
+        if unknown != 0 {
+            return Err(Error::UnknownFeatures { expected: KNOWN_FEATURES, found: metadata.required_features });
+        }
+        let total_pages = metadata.total_pages;
+        if total_pages < self.geometry.first_page() || total_pages > self.geometry.capacity() {
+            let expected = total_pages.clamp(self.geometry.first_page(), self.geometry.capacity());
+            return Err(Defect { field: "total pages", expected, found: total_pages }.at(copy, page));
+        }
+        let expected = self.geometry.offset(total_pages);
+        if expected > self.len {
+            return Err(Error::Truncated { expected, found: self.len });
+        }
+
+        let parent = Parent { total_pages, generation: metadata.generation };
+        let leaf_table = self.table(TableKind::FreeMap, metadata, parent)?;
+        let free_map = self.free_map(&leaf_table, parent)?;
+        let directory = self.table(TableKind::Directory, metadata, parent)?;
+        let state = State {
+            generation: metadata.generation,
+            total_pages,
+            counts: metadata.counts,
+            header: metadata.header,
+            free_map,
+            leaf_table,
+            directory,
+        };
+        self.check_counts(&state, copy)?;
+        self.check_owners(&state, parent)?;
+        Ok(state)
+    }
+
+    fn metadata_page(&self, copy: Block) -> u64 {
+        let Block::Metadata(copy) = copy else { return 0 };
+        self.geometry.page_at(crate::format::METADATA_OFFSETS[copy.index()])
+    }
+
+    /// Reads the nodes of a table, the highest level first.
+    fn table(&self, kind: TableKind, metadata: &Metadata, parent: Parent) -> Result<TwinTable> {
+        let top = match kind {
+            TableKind::FreeMap => &metadata.free_map,
+            TableKind::Directory => &metadata.directory,
+        };
+        let mut table = TwinTable::from_top(kind, top);
+        // No table has more items than pages; of the free map's leaves even that is generous.
+        let items = match kind {
+            TableKind::FreeMap => parent.total_pages.div_ceil(PAGES_PER_LEAF),
+            TableKind::Directory => parent.total_pages,
+        };
+        for level in (0..table.height()).rev() {
+            let spanned = (0..=level).fold(1u64, |span, _| span.saturating_mul(NODE_FANOUT as u64));
+            let nodes = items.div_ceil(spanned);
+            let entries: Vec<(u64, TwinEntry)> = table.entries_of_nodes(level).collect();
+            for (index, entry) in entries {
+                let block = node_block(kind, level, index);
+                if index >= nodes {
+                    return Err(
+                        Defect { field: "index", expected: nodes - 1, found: index }.at(block, entry.live_page())
+                    );
+                }
+                let node = self.node(kind, level, index, &entry, parent)?;
+                table.insert_node((level, index), node.entries);
+            }
+        }
+        if table.height() == 0 && TOP_LEN as u64 > items {
+            let beyond = table.next(items);
+            if let Some((index, entry)) = beyond {
+                let block = node_block(kind, 0, index);
+                return Err(Defect { field: "index", expected: items, found: index }.at(block, entry.live_page()));
+            }
+        }
+        Ok(table)
+    }
+
+    fn node(&self, kind: TableKind, level: usize, index: u64, entry: &TwinEntry, parent: Parent) -> Result<Box<Node>> {
+        let block = node_block(kind, level, index);
+        let page = entry.live_page();
+        let bytes = self.read_block(block, entry, parent)?;
+        let node = Node::decode(&bytes).map_err(|defect| defect.at(block, page))?;
+        let table = |kind| match kind {
+            TableKind::FreeMap => 1,
+            TableKind::Directory => 2,
+        };
+        let expectations = [
+            ("table", table(kind), table(node.table)),
+            ("level", level as u64, u64::from(node.level)),
+            ("index", index, node.index),
+            ("generation", entry.generation, node.generation),
+        ];
+        check_all(expectations, block, page)?;
+        Ok(node)
+    }
+
+    fn free_map(&self, leaf_table: &TwinTable, parent: Parent) -> Result<FreeMap> {
+        let mut free_map = FreeMap::default();
+        for (index, entry) in leaf_table.iter() {
+            let block = Block::FreeMapLeaf { index };
+            let page = entry.live_page();
+            let leaves = parent.total_pages.div_ceil(PAGES_PER_LEAF);
+            if index >= leaves {
+                return Err(Defect { field: "index", expected: leaves - 1, found: index }.at(block, page));
+            }
+            let bytes = self.read_block(block, &entry, parent)?;
+            let DecodedLeaf { index: found, generation, bits } =
+                decode_leaf(&bytes).map_err(|defect| defect.at(block, page))?;
+            check_all([("index", index, found), ("generation", entry.generation, generation)], block, page)?;
+            free_map.insert(index, bits);
+            self.check_ends(&free_map, index, parent).map_err(|defect| defect.at(block, page))?;
+        }
+        Ok(free_map)
+    }
+
+    /// Pages past the end belong to nobody, those of the reserved region to the engine.
+    fn check_ends(&self, free_map: &FreeMap, leaf: u64, parent: Parent) -> Result<(), Defect> {
+        let (start, end) = (leaf * PAGES_PER_LEAF, (leaf + 1) * PAGES_PER_LEAF);
+        let wrong = |page: &u64, kind| free_map.kind(*page) != kind;
+        if let Some(page) = (parent.total_pages.max(start)..end).find(|page| wrong(page, PageKind::Free)) {
+            return Err(Defect { field: "kind of a page past the end", expected: 0, found: page });
+        }
+        if let Some(page) = (start..self.geometry.first_page().min(end)).find(|page| wrong(page, PageKind::Engine)) {
+            return Err(Defect { field: "kind of a reserved page", expected: 2, found: page });
+        }
+        Ok(())
+    }
+
+    /// The counts in the metadata against the bits.
+    pub(super) fn check_counts(&self, state: &State, copy: Block) -> Result<()> {
+        let mut counts = PageCounts { protected: state.directory.iter().count() as u64, ..PageCounts::default() };
+        for (_, leaf) in state.free_map.leaves() {
+            let [regular, engine, table_owned] = leaf.counts();
+            counts.regular += regular;
+            counts.engine += engine;
+            counts.table_owned += table_owned;
+        }
+        if state.free_map.leaf(0).is_none() {
+            counts.engine += self.geometry.first_page();
+        }
+        let expectations = [
+            ("regular pages", counts.regular, state.counts.regular),
+            ("engine pages", counts.engine, state.counts.engine),
+            ("table-owned pages", counts.table_owned, state.counts.table_owned),
+            ("protected pages", counts.protected, state.counts.protected),
+        ];
+        check_all(expectations, copy, self.metadata_page(copy))
+    }
+
+    /// I6: every page of the engine's has one owner, and every copy is a page of the engine's.
+    pub(super) fn check_owners(&self, state: &State, parent: Parent) -> Result<()> {
+        let mut claimed: Vec<(u64, Block)> = Vec::new();
+        let block_run = self.geometry.pages_per_block();
+        for (block, entry) in state.twins() {
+            let run = if matches!(block, Block::ProtectedPage { .. }) { 1 } else { block_run };
+            self.check_entry(block, &entry, parent, run)?;
+            for page in entry.copies.into_iter().flat_map(|copy| copy..copy + run) {
+                let kind = state.kind(self.geometry, page);
+                if kind != PageKind::Engine {
+                    return Err(Defect { field: "kind of a copy", expected: 2, found: kind_bits(kind) }.at(block, page));
+                }
+                claimed.push((page, block));
+            }
+        }
+        claimed.sort_unstable_by_key(|(page, _)| *page);
+        let twice = claimed.windows(2).find(|pair| pair[0].0 == pair[1].0);
+        if let Some((page, block)) = twice.and_then(<[_]>::first) {
+            return Err(Defect { field: "owners of a copy", expected: 1, found: 2 }.at(*block, *page));
+        }
+        let expected = state.counts.engine - self.geometry.first_page();
+        let found = claimed.len() as u64;
+        if expected != found {
+            let block = Block::FreeMapLeaf { index: 0 };
+            return Err(Defect { field: "engine pages with an owner", expected, found }.at(block, 0));
+        }
+        Ok(())
+    }
+
+    /// Whether everything that the commit of this state wrote is there: its protected pages, and the regular pages that it
+    /// listed. `Ok(Some(page))` is a regular page that holds something else.
+    pub(super) fn prove(&self, state: &State, metadata: &Metadata) -> Result<Option<u64>> {
+        let mut scratch = vec![0; self.geometry.page_len()];
+        for (index, entry) in state.directory.iter().filter(|(_, entry)| entry.generation == state.generation) {
+            self.verify_protected(index, &entry, &mut scratch)?;
+        }
+        let RegularList::Listed(rows) = &metadata.regular_list else { return Ok(None) };
+        for (page, checksum) in rows.iter().copied() {
+            let kind = if page < state.total_pages { state.kind(self.geometry, page) } else { PageKind::Free };
+            if kind != PageKind::Regular {
+                let defect = Defect { field: "kind of a listed page", expected: 1, found: kind_bits(kind) };
+                return Err(defect.at(Block::RegularPage, page));
+            }
+            self.read(&mut scratch, self.geometry.offset(page))?;
+            if self.key.checksum(&scratch) != checksum {
+                return Ok(Some(page));
+            }
+        }
+        Ok(None)
+    }
+}
+
+pub(super) fn kind_bits(kind: PageKind) -> u64 {
+    match kind {
+        PageKind::Free => 0,
+        PageKind::Regular => 1,
+        PageKind::Engine => 2,
+        PageKind::TableOwned => 3,
+    }
+}
+
+fn check_all<const K: usize>(expectations: [(&'static str, u64, u64); K], block: Block, page: u64) -> Result<()> {
+    for (field, expected, found) in expectations {
+        if expected != found {
+            return Err(Defect { field, expected, found }.at(block, page));
+        }
+    }
+    Ok(())
+}

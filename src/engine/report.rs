@@ -1,0 +1,41 @@
+//! What opening a file had to do.
+
+use crate::block::Block;
+use crate::ids::Generation;
+
+/// What opening a file found and did: never silent, and empty after an orderly close.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Recovery {
+    /// The generation that the file is at.
+    pub generation: Generation,
+    /// The generation lost its commit slot; everything that it wrote was found, written again, and named by a new slot.
+    pub adopted: bool,
+    /// The identity block was lost and written again from the metadata.
+    pub identity_rebuilt: bool,
+    /// Slots and metadata copies that held an unfinished commit, or nothing that can be read, and hold a void record now.
+    pub voided: Vec<Block>,
+    /// A newer generation that was damaged and passed over because the options asked for the older state.
+    pub passed_over: Option<Generation>,
+    /// Bytes by which the file was longer than its metadata says; they are cut off before the file grows.
+    pub tail_bytes: u64,
+}
+
+impl Recovery {
+    pub(super) fn nothing(generation: u64) -> Self {
+        Recovery {
+            generation: Generation::new(generation),
+            adopted: false,
+            identity_rebuilt: false,
+            voided: Vec::new(),
+            passed_over: None,
+            tail_bytes: 0,
+        }
+    }
+
+    /// Whether the file was as an orderly close leaves it.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        *self == Recovery::nothing(self.generation.to_u64())
+    }
+}

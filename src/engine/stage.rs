@@ -1,0 +1,265 @@
+//! What a transaction holds: a changed clone of the live state, contents, and what is to be freed.
+//!
+//! ```text
+//!   live state --clone--> state  + contents of pages  + frees, applied at commit
+//!                           |          |                    |
+//!   savepoint  --------> a clone   what they were      how many there were
+//! ```
+//!
+//! A stage belongs to the transaction value and to nothing else. Dropping it rolls back; so does leaking it, since the
+//! engine knows nothing of it. A page that the live generation owns and that is freed here stays in use in the staged
+//! state until the commit: nothing can hand it out before that commit is durable (I2).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::block::PageKind;
+use crate::error::{Error, Result};
+
+use super::geometry::Geometry;
+use super::page_buffer::PageBuffer;
+use super::state::State;
+
+/// What a content belongs to, and what can be freed: a regular page, or a protected page by its index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Owned {
+    Page(u64),
+    Protected(u64),
+}
+
+/// What a page will hold after the commit.
+#[derive(Clone, Debug)]
+pub(super) enum Content {
+    /// Zeros that nobody has looked at yet take no memory.
+    Zeros,
+    Bytes(PageBuffer),
+}
+
+/// A point to which a transaction can be rolled back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SavepointToken {
+    stage: u64,
+    number: u64,
+}
+
+#[derive(Debug)]
+struct Savepoint {
+    number: u64,
+    state: State,
+    freed: usize,
+    /// The contents that were changed since, as they were.
+    before: BTreeMap<Owned, Option<Content>>,
+}
+
+/// See the head of this file.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    id: u64,
+    max_bytes: u64,
+    geometry: Geometry,
+    pub(super) state: State,
+    contents: BTreeMap<Owned, Content>,
+    /// In the order in which they were freed, so that a savepoint is a length.
+    freed: Vec<Owned>,
+    freed_set: BTreeSet<Owned>,
+    savepoints: Vec<Savepoint>,
+    next_savepoint: u64,
+    staged_bytes: u64,
+}
+
+static NEXT_STAGE: AtomicU64 = AtomicU64::new(1);
+
+impl Stage {
+    pub(super) fn new(live: &State, geometry: Geometry, max_bytes: u64) -> Self {
+        Stage {
+            id: NEXT_STAGE.fetch_add(1, Ordering::Relaxed),
+            max_bytes,
+            geometry,
+            state: live.clone(),
+            contents: BTreeMap::new(),
+            freed: Vec::new(),
+            freed_set: BTreeSet::new(),
+            savepoints: Vec::new(),
+            next_savepoint: 1,
+            staged_bytes: 0,
+        }
+    }
+
+    pub(crate) fn state(&self) -> &State {
+        &self.state
+    }
+
+    pub(super) fn content(&self, owned: Owned) -> Option<&Content> {
+        self.contents.get(&owned)
+    }
+
+    /// The state as the commit will make it live, and the contents to be written.
+    pub(super) fn into_commit(mut self) -> (State, BTreeMap<Owned, Content>) {
+        for owned in std::mem::take(&mut self.freed) {
+            match owned {
+                Owned::Page(page) => self.state.release(page, PageKind::Regular),
+                Owned::Protected(index) => self.state.release_protected(index),
+            }
+        }
+        (self.state, self.contents)
+    }
+
+    /// Whether the stage holds anything that a commit would write, apart from the state itself.
+    pub(super) fn is_empty(&self) -> bool {
+        self.contents.is_empty() && self.freed.is_empty()
+    }
+
+    pub(crate) fn is_freed(&self, owned: Owned) -> bool {
+        self.freed_set.contains(&owned)
+    }
+
+    /// The kind that a page will have after the commit.
+    pub(crate) fn kind(&self, page: u64) -> PageKind {
+        if self.is_freed(Owned::Page(page)) { PageKind::Free } else { self.state.kind(self.geometry, page) }
+    }
+
+    /// Frees a regular page that [`kind`](Self::kind) says is one.
+    pub(super) fn free_page(&mut self, live: &State, page: u64) {
+        self.drop_content(Owned::Page(page));
+        if live.kind(self.geometry, page) == PageKind::Free {
+            self.state.release(page, PageKind::Regular);
+        } else {
+            self.push_freed(Owned::Page(page));
+        }
+    }
+
+    /// Frees a protected page that is there and not freed already.
+    pub(super) fn free_protected(&mut self, live: &State, index: u64) {
+        self.drop_content(Owned::Protected(index));
+        if live.protected(index).is_none() {
+            self.state.release_protected(index);
+        } else {
+            self.push_freed(Owned::Protected(index));
+        }
+    }
+
+    fn push_freed(&mut self, owned: Owned) {
+        self.freed.push(owned);
+        self.freed_set.insert(owned);
+    }
+
+    /// The content to change, made by `start` where none is staged. After an error nothing has changed.
+    pub(super) fn content_mut(
+        &mut self,
+        owned: Owned,
+        start: impl FnOnce() -> Result<PageBuffer>,
+    ) -> Result<&mut [u8]> {
+        let page_bytes = u64::from(self.geometry.page_size());
+        let remembers = self.savepoints.last().is_some_and(|savepoint| !savepoint.before.contains_key(&owned));
+        let staged = matches!(self.contents.get(&owned), Some(Content::Bytes(_)));
+        // A buffer that is there is copied for the savepoint, one that is not is made: one page either way.
+        if !staged || remembers {
+            let needed = self.staged_bytes + page_bytes;
+            if needed > self.max_bytes {
+                return Err(Error::StageFull { needed, limit: self.max_bytes });
+            }
+        }
+        let made = match self.contents.get(&owned) {
+            Some(Content::Bytes(_)) => None,
+            Some(Content::Zeros) => Some(PageBuffer::zeroed(self.geometry.page_len())),
+            None => Some(start()?),
+        };
+        if !staged || remembers {
+            self.staged_bytes += page_bytes;
+        }
+        self.remember(owned);
+        if let Some(made) = made {
+            self.contents.insert(owned, Content::Bytes(made));
+        }
+        match self.contents.get_mut(&owned) {
+            Some(Content::Bytes(buffer)) => Ok(buffer.as_bytes_mut()),
+            _ => unreachable!("the content was staged just now"),
+        }
+    }
+
+    /// The buffers of several contents that are staged as bytes already, all of them different.
+    pub(super) fn staged_buffers_mut<const K: usize>(&mut self, owned: [Owned; K]) -> [&mut [u8]; K] {
+        let mut buffers: [Option<&mut [u8]>; K] = [const { None }; K];
+        for (key, content) in &mut self.contents {
+            if let (Some(at), Content::Bytes(buffer)) = (owned.iter().position(|owned| owned == key), content) {
+                buffers[at] = Some(buffer.as_bytes_mut());
+            }
+        }
+        buffers.map(|buffer| buffer.expect("the caller has staged every one of them"))
+    }
+
+    /// Stages zeros, whatever the content is now.
+    pub(super) fn set_zeros(&mut self, owned: Owned) {
+        self.drop_content(owned);
+        self.contents.insert(owned, Content::Zeros);
+    }
+
+    fn drop_content(&mut self, owned: Owned) {
+        // The savepoint's copy takes the place of the content, so the bytes stay counted.
+        if !self.remember(owned) && matches!(self.contents.get(&owned), Some(Content::Bytes(_))) {
+            self.staged_bytes -= u64::from(self.geometry.page_size());
+        }
+        self.contents.remove(&owned);
+    }
+
+    /// Keeps a content as it is for the newest savepoint, unless that has been done. Says whether it did.
+    fn remember(&mut self, owned: Owned) -> bool {
+        let Some(savepoint) = self.savepoints.last_mut() else { return false };
+        if savepoint.before.contains_key(&owned) {
+            return false;
+        }
+        savepoint.before.insert(owned, self.contents.get(&owned).cloned());
+        true
+    }
+
+    pub(crate) fn savepoint(&mut self) -> SavepointToken {
+        let number = self.next_savepoint;
+        self.next_savepoint += 1;
+        self.savepoints.push(Savepoint {
+            number,
+            state: self.state.clone(),
+            freed: self.freed.len(),
+            before: BTreeMap::new(),
+        });
+        SavepointToken { stage: self.id, number }
+    }
+
+    /// Makes the stage what it was at the savepoint, which stays and can be rolled back to again.
+    pub(crate) fn rollback_to(&mut self, token: SavepointToken) -> Result<()> {
+        if token.stage != self.id {
+            return Err(Error::ForeignSavepoint);
+        }
+        let Ok(at) = self.savepoints.binary_search_by_key(&token.number, |savepoint| savepoint.number) else {
+            return Err(Error::StaleSavepoint);
+        };
+        while self.savepoints.len() > at {
+            let Some(newest) = self.savepoints.pop() else { unreachable!("the length was checked") };
+            for (owned, content) in newest.before {
+                match content {
+                    Some(content) => self.contents.insert(owned, content),
+                    None => self.contents.remove(&owned),
+                };
+            }
+            if self.savepoints.len() == at {
+                self.freed.drain(newest.freed..).for_each(|owned| {
+                    self.freed_set.remove(&owned);
+                });
+                // Pages that the file gained since stay: they are there, and free.
+                let total_pages = self.state.total_pages;
+                self.state = newest.state;
+                self.state.total_pages = total_pages;
+                self.savepoints.push(Savepoint {
+                    number: token.number,
+                    state: self.state.clone(),
+                    freed: self.freed.len(),
+                    before: BTreeMap::new(),
+                });
+                break;
+            }
+        }
+        let earlier = self.savepoints.iter().flat_map(|savepoint| savepoint.before.values().flatten());
+        let buffers = self.contents.values().chain(earlier).filter(|content| matches!(content, Content::Bytes(_)));
+        self.staged_bytes = buffers.count() as u64 * u64::from(self.geometry.page_size());
+        Ok(())
+    }
+}

@@ -1,0 +1,298 @@
+//! What one generation says: how many pages there are, who owns each, and the application's header.
+//!
+//! A state is a value. The live one belongs to the engine, a transaction changes a clone of it (cheap: everything large is
+//! shared until it is changed), and committing makes the clone the live one. Nothing here touches the storage: a call that
+//! finds no room says so, and the caller grows the file and asks again.
+//!
+//! ```text
+//!   leaf of the free map, first touch:   | copy A | copy B | missing nodes, two copies each | pages for users ...
+//!                                        ^ first page of the range that the leaf covers
+//! ```
+//!
+//! A leaf and the nodes above it lie in the range that the leaf covers, so touching a leaf never touches another and there
+//! is no fixpoint to find. I6: every page that is not free has exactly one owner.
+
+use std::convert::Infallible;
+
+use crate::block::{Block, PageKind};
+use crate::format::{HEADER_LEN, PAGES_PER_LEAF, PageCounts, TableKind, TwinEntry};
+
+use super::free_map::{FreeMap, Runs};
+use super::geometry::Geometry;
+use super::twin_table::{TwinTable, unwritten};
+
+/// See the head of this file.
+#[derive(Clone, Debug)]
+pub(crate) struct State {
+    pub(super) generation: u64,
+    pub(super) total_pages: u64,
+    pub(super) counts: PageCounts,
+    pub(super) header: [u8; HEADER_LEN],
+    pub(super) free_map: FreeMap,
+    /// Where the copies of the free map's leaves lie.
+    pub(super) leaf_table: TwinTable,
+    /// Where the copies of the protected pages lie; index 0 is the protected page with id 1.
+    pub(super) directory: TwinTable,
+}
+
+impl State {
+    /// The state of a file that holds nothing but the reserved region.
+    pub(super) fn empty(geometry: Geometry, total_pages: u64) -> Self {
+        State {
+            generation: 0,
+            total_pages,
+            counts: PageCounts { engine: geometry.first_page(), ..PageCounts::default() },
+            header: [0; HEADER_LEN],
+            free_map: FreeMap::default(),
+            leaf_table: TwinTable::new(TableKind::FreeMap),
+            directory: TwinTable::new(TableKind::Directory),
+        }
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    pub(crate) fn total_pages(&self) -> u64 {
+        self.total_pages
+    }
+
+    pub(crate) fn header(&self) -> &[u8; HEADER_LEN] {
+        &self.header
+    }
+
+    pub(crate) fn counts(&self) -> PageCounts {
+        self.counts
+    }
+
+    /// Pages that nobody owns. A few of them are taken by leaves and nodes before the last one is handed out.
+    pub(crate) fn free_pages(&self) -> u64 {
+        self.total_pages - self.counts.regular - self.counts.engine - self.counts.table_owned
+    }
+
+    /// The kind of a page below the total. Pages of the reserved region are the engine's before any leaf says so.
+    pub(crate) fn kind(&self, geometry: Geometry, page: u64) -> PageKind {
+        if page < geometry.first_page() { PageKind::Engine } else { self.free_map.kind(page) }
+    }
+
+    /// Whether there is a protected page with this index.
+    pub(crate) fn is_protected(&self, index: u64) -> bool {
+        self.protected(index).is_some()
+    }
+
+    /// The entry of a protected page, if there is one.
+    pub(super) fn protected(&self, index: u64) -> Option<TwinEntry> {
+        Some(self.directory.get(index)).filter(|entry| !entry.is_empty())
+    }
+
+    /// Regular pages in ascending order, a word of the map at a time: pages of word `n` start at `n * 64`.
+    pub(crate) fn next_regular_word(&self, from: u64) -> Option<(u64, u64)> {
+        const WORDS: u64 = PAGES_PER_LEAF / 64;
+        let (mut leaf, mut first) = (from / WORDS, from % WORDS);
+        loop {
+            let (index, bits) = self.free_map.next_leaf(leaf)?;
+            let start = if index == leaf { first } else { 0 };
+            let found = (start..WORDS).find_map(|word| {
+                let at = usize::try_from(word).expect("a leaf has few words");
+                let regular = bits.word_of_kind(at, PageKind::Regular);
+                (regular != 0).then_some((index * WORDS + word, regular))
+            });
+            if found.is_some() {
+                return found;
+            }
+            (leaf, first) = (index + 1, 0);
+        }
+    }
+
+    /// The first protected page at or behind an index.
+    pub(crate) fn next_protected(&self, from: u64) -> Option<u64> {
+        self.directory.next(from).map(|(index, _)| index)
+    }
+
+    fn count_of(&mut self, kind: PageKind) -> &mut u64 {
+        match kind {
+            PageKind::Regular => &mut self.counts.regular,
+            PageKind::Engine => &mut self.counts.engine,
+            PageKind::TableOwned => &mut self.counts.table_owned,
+            PageKind::Free => unreachable!("free pages are what is left; they are not counted"),
+        }
+    }
+
+    fn is_touched(&self, leaf: u64) -> bool {
+        !self.leaf_table.get(leaf).is_empty()
+    }
+
+    /// Pages that a leaf takes out of its own range when it is touched.
+    fn leaf_overhead(&self, geometry: Geometry, leaf: u64) -> u64 {
+        (1 + self.leaf_table.nodes_missing(leaf)) * 2 * geometry.pages_per_block()
+    }
+
+    /// The end of the pages that can be handed out. The last leaf may have too few pages below the total to hold its own
+    /// copies and one page more; then its range waits for the file to grow.
+    fn usable_end(&self, geometry: Geometry) -> u64 {
+        let last = self.total_pages.saturating_sub(1) / PAGES_PER_LEAF;
+        if self.is_touched(last) {
+            return self.total_pages;
+        }
+        let start = (last * PAGES_PER_LEAF).max(geometry.first_page());
+        let room = self.total_pages.saturating_sub(start);
+        if room > self.leaf_overhead(geometry, last) { self.total_pages } else { start.min(self.total_pages) }
+    }
+
+    /// By how many pages the file has to grow at least before `pages` more can be handed out.
+    pub(super) fn shortfall(&self, geometry: Geometry, pages: u64) -> u64 {
+        let last = self.total_pages / PAGES_PER_LEAF;
+        let overhead = if self.is_touched(last) { 0 } else { self.leaf_overhead(geometry, last) };
+        if self.total_pages % PAGES_PER_LEAF + overhead + pages <= PAGES_PER_LEAF {
+            return overhead + pages;
+        }
+        // Every further leaf takes its own copies and perhaps a node's; half a leaf's pages is more than they ever need.
+        let leaves = pages / (PAGES_PER_LEAF / 2) + 2;
+        pages + overhead + leaves * self.leaf_overhead(geometry, last + leaves)
+    }
+
+    /// Gives a leaf and the missing nodes above it their copies, at the head of the range that the leaf covers.
+    fn touch(&mut self, geometry: Geometry, leaf: u64) {
+        if self.is_touched(leaf) {
+            return;
+        }
+        let start = (leaf * PAGES_PER_LEAF).max(geometry.first_page());
+        let block = geometry.pages_per_block();
+        let mut end = start;
+        let mut place = || -> Result<[u64; 2], Infallible> {
+            end += 2 * block;
+            Ok([end - 2 * block, end - block])
+        };
+        let Ok(copies) = place();
+        let Ok(()) = self.leaf_table.make_room(leaf, &mut place);
+        self.leaf_table.set(leaf, unwritten(copies));
+        assert!(end <= self.total_pages, "usable_end leaves room for a leaf's own copies");
+        self.free_map.set_run(start..end, PageKind::Engine);
+        self.counts.engine += end - start;
+        if leaf == 0 {
+            self.free_map.set_run(0..geometry.first_page(), PageKind::Engine);
+        }
+    }
+
+    /// Takes the lowest free pages at or behind `from`, one or an aligned block, touching leaves on the way.
+    fn take(&mut self, geometry: Geometry, from: u64, len: u64, kind: PageKind) -> Option<u64> {
+        loop {
+            let within = from.max(geometry.first_page())..self.usable_end(geometry);
+            let page = if len == 1 {
+                self.free_map.first_free(within)?
+            } else {
+                self.free_map.first_free_block(within, len)?
+            };
+            let leaf = page / PAGES_PER_LEAF;
+            if self.is_touched(leaf) {
+                self.free_map.set_run(page..page + len, kind);
+                *self.count_of(kind) += len;
+                return Some(page);
+            }
+            // The leaf's own copies may take just this page, so look again.
+            self.touch(geometry, leaf);
+        }
+    }
+
+    /// Takes the lowest free page at or behind `near`, else the lowest of all.
+    pub(super) fn take_page(&mut self, geometry: Geometry, near: u64, kind: PageKind) -> Option<u64> {
+        let page = self.take(geometry, near, 1, kind);
+        if page.is_none() && near > geometry.first_page() { self.take(geometry, 0, 1, kind) } else { page }
+    }
+
+    /// Takes two pages for the copies of a protected page, never in one block: a torn block spoils one of them at most.
+    pub(super) fn take_twin(&mut self, geometry: Geometry) -> Option<[u64; 2]> {
+        let a = self.take(geometry, 0, 1, PageKind::Engine)?;
+        let Some(b) = self.take(geometry, geometry.next_block(a), 1, PageKind::Engine) else {
+            self.release(a, PageKind::Engine);
+            return None;
+        };
+        Some([a, b])
+    }
+
+    /// Takes two blocks for the copies of a node of the directory.
+    pub(super) fn take_node(&mut self, geometry: Geometry) -> Option<[u64; 2]> {
+        let block = geometry.pages_per_block();
+        let a = self.take(geometry, 0, block, PageKind::Engine)?;
+        let Some(b) = self.take(geometry, 0, block, PageKind::Engine) else {
+            geometry.block_pages(a).for_each(|page| self.release(page, PageKind::Engine));
+            return None;
+        };
+        Some([a, b])
+    }
+
+    /// Takes the `count` lowest free pages, whole words at a time. `None` if there are not so many; the state may then
+    /// have changed, so the caller works on a clone.
+    pub(super) fn take_runs(&mut self, geometry: Geometry, count: u64, kind: PageKind) -> Option<Runs> {
+        let (mut runs, mut left, mut from) = (Runs::default(), count, geometry.first_page());
+        while left > 0 {
+            let end = self.usable_end(geometry);
+            let page = self.free_map.first_free(from..end)?;
+            let leaf = page / PAGES_PER_LEAF;
+            self.touch(geometry, leaf);
+            let taken = self.free_map.claim(leaf, from..end, left, kind, &mut runs);
+            *self.count_of(kind) += taken;
+            left -= taken;
+            from = from.max((leaf + 1) * PAGES_PER_LEAF);
+        }
+        Some(runs)
+    }
+
+    /// Makes a page free.
+    pub(super) fn release(&mut self, page: u64, kind: PageKind) {
+        assert_eq!(self.free_map.kind(page), kind, "page {page} is released by its owner (I6)");
+        self.free_map.set(page, PageKind::Free);
+        *self.count_of(kind) -= 1;
+    }
+
+    /// Makes a protected page and both its copies free.
+    pub(super) fn release_protected(&mut self, index: u64) {
+        let entry = self.directory.get(index);
+        entry.copies.into_iter().for_each(|page| self.release(page, PageKind::Engine));
+        self.directory.set(index, TwinEntry::EMPTY);
+        self.counts.protected -= 1;
+    }
+
+    /// Gives a protected page the lowest free index and two copies. `None` if there is no room; the state may then have
+    /// changed, so the caller works on a clone.
+    pub(super) fn take_protected(&mut self, geometry: Geometry) -> Option<u64> {
+        let index = self.directory.first_empty();
+        // The table asks the state for pages while it is changed, so it leaves the state for the time being.
+        let mut directory = std::mem::replace(&mut self.directory, TwinTable::new(TableKind::Directory));
+        let placed = directory.make_room(index, || self.take_node(geometry).ok_or(()));
+        let copies = placed.ok().and_then(|()| self.take_twin(geometry));
+        if let Some(copies) = copies {
+            directory.set(index, unwritten(copies));
+            self.counts.protected += 1;
+        }
+        self.directory = directory;
+        copies.map(|_| index)
+    }
+
+    /// Runs of the pages that are of `kind` here and were free in `base`.
+    pub(super) fn handed_out_since(&self, base: &State, kind: PageKind) -> Runs {
+        let mut runs = Runs::default();
+        for index in self.free_map.changed_since(&base.free_map) {
+            let leaf = self.free_map.leaf(index).expect("a changed leaf is in the map");
+            leaf.gained_since(base.free_map.leaf(index), kind, index * PAGES_PER_LEAF, &mut runs);
+        }
+        runs
+    }
+
+    /// Whether committing this state in place of `base` would change anything on disk.
+    pub(super) fn differs_from(&self, base: &State) -> bool {
+        self.header != base.header
+            || self.total_pages != base.total_pages
+            || !self.free_map.changed_since(&base.free_map).is_empty()
+            || self.leaf_table.top() != base.leaf_table.top()
+            || self.directory.top() != base.directory.top()
+    }
+
+    /// Every twin that this state owns, with its name.
+    pub(super) fn twins(&self) -> impl Iterator<Item = (Block, TwinEntry)> + '_ {
+        let leaves = self.leaf_table.iter().map(|(index, entry)| (Block::FreeMapLeaf { index }, entry));
+        let nodes = [&self.leaf_table, &self.directory].into_iter().flat_map(TwinTable::nodes);
+        let pages = self.directory.iter().map(|(index, entry)| (Block::ProtectedPage { id: index + 1 }, entry));
+        nodes.chain(leaves).chain(pages)
+    }
+}

@@ -1,0 +1,195 @@
+//! The engine as a whole, on real files: what the tiers above it rely on.
+
+use std::io;
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use crate::block::PageKind;
+use crate::error::Error;
+use crate::ids::FileId;
+use crate::storage::{Barrier, FileStorage, Region, Storage};
+
+use super::open::NewFile;
+use super::{Engine, EngineOptions, Owned, Verification};
+
+fn options() -> EngineOptions {
+    EngineOptions {
+        growth_limit: 64 << 20,
+        sparse: false,
+        verification: Verification::FirstTouch,
+        reserve: 1 << 30,
+        max_staged_bytes: u64::MAX,
+        max_file_bytes: u64::MAX,
+        take_older: false,
+    }
+}
+
+fn create(path: &Path, page_size: u32, options: EngineOptions) -> Engine {
+    let new = NewFile::new(page_size, FileId::new([7; 16]));
+    let storage = FileStorage::create(path, &new.reserved, new.len, options.sparse).unwrap();
+    Engine::create(Box::new(storage), &new, options).unwrap()
+}
+
+fn open(path: &Path, page_size: u32) -> Engine {
+    Engine::open(Box::new(FileStorage::open(path).unwrap()), page_size, options()).unwrap()
+}
+
+#[test]
+fn what_is_committed_is_there_after_reopening_at_every_page_size() {
+    for page_size in [1024, 2048, 4096, 16384, 1 << 20, 1 << 24] {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("pages");
+        let mut engine = create(&path, page_size, options());
+        assert_eq!(engine.check(), []);
+
+        let mut stage = engine.stage().unwrap();
+        let page = engine.alloc(&mut stage, 0).unwrap();
+        let protected = engine.alloc_protected(&mut stage, 3).unwrap();
+        engine.staged_mut(&mut stage, Owned::Page(page), true).unwrap()[..4].copy_from_slice(b"page");
+        engine.staged_mut(&mut stage, Owned::Protected(protected[1]), true).unwrap()[..4].copy_from_slice(b"twin");
+        engine.set_header(&mut stage, b"root").unwrap();
+        engine.commit(stage).unwrap();
+        assert_eq!(engine.check(), []);
+        assert_eq!(engine.live().generation(), 2);
+        engine.close().unwrap();
+
+        let engine = open(&path, page_size);
+        assert!(engine.recovery().is_clean(), "{:?}", engine.recovery());
+        assert_eq!(&engine.page(page).unwrap()[..5], b"page\0");
+        assert_eq!(&engine.protected(protected[1]).unwrap()[..5], b"twin\0");
+        assert!(engine.protected(protected[0]).unwrap().iter().all(|byte| *byte == 0));
+        assert_eq!(&engine.live().header()[..5], b"root\0");
+        assert_eq!(engine.check(), []);
+    }
+}
+
+#[test]
+fn a_commit_writes_the_same_number_of_bytes_at_every_page_size() {
+    let directory = TempDir::new().unwrap();
+    let written = [1024, 4096, 65536].map(|page_size| {
+        let path = directory.path().join(page_size.to_string());
+        let new = NewFile::new(page_size, FileId::new([7; 16]));
+        let storage = FileStorage::create(&path, &new.reserved, new.len, false).unwrap();
+        let counting = Counting { file: storage, bytes: std::sync::Arc::default() };
+        let bytes = counting.bytes.clone();
+        let mut engine = Engine::create(Box::new(counting), &new, options()).unwrap();
+        let mut stage = engine.stage().unwrap();
+        engine.alloc(&mut stage, 0).unwrap();
+        engine.commit(stage).unwrap();
+        bytes.load(std::sync::atomic::Ordering::Relaxed)
+    });
+    assert_eq!(written, [3 * 4096; 3], "a leaf, the metadata, a slot");
+}
+
+/// Counts what is written.
+#[derive(Debug)]
+struct Counting {
+    file: FileStorage,
+    bytes: std::sync::Arc<std::sync::atomic::AtomicU64>,
+}
+
+/// A file whose space is never allocated: the only way to have one of 8 TiB on a small disk.
+#[derive(Debug)]
+struct Unallocated(FileStorage);
+
+macro_rules! forward {
+    ($storage:ty, $file:tt, $($count:tt)?) => {
+        impl Storage for $storage {
+            fn path(&self) -> &Path {
+                self.$file.path()
+            }
+            fn len(&self) -> io::Result<u64> {
+                self.$file.len()
+            }
+            fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+                self.$file.read_at(buffer, offset)
+            }
+            fn map(&mut self, len: u64, reserve: u64) -> io::Result<Region> {
+                self.$file.map(len, reserve)
+            }
+            fn write_at(&mut self, region: &mut Region, parts: &[&[u8]], offset: u64) -> io::Result<()> {
+                $(
+                    let bytes: usize = parts.iter().map(|part| part.len()).sum();
+                    self.$count.fetch_add(bytes as u64, std::sync::atomic::Ordering::Relaxed);
+                )?
+                self.$file.write_at(region, parts, offset)
+            }
+            fn grow(&mut self, region: &mut Region, len: u64, sparse: bool) -> io::Result<()> {
+                self.$file.grow(region, len, sparse)
+            }
+            fn cut(&mut self, region: &mut Region, len: u64) -> io::Result<()> {
+                self.$file.cut(region, len)
+            }
+            fn allocate(&mut self, _offset: u64, _len: u64) -> io::Result<()> {
+                Ok(())
+            }
+            fn has_holes(&self) -> io::Result<bool> {
+                self.$file.has_holes()
+            }
+            fn barrier(&mut self, region: &mut Region, barrier: Barrier) -> io::Result<()> {
+                self.$file.barrier(region, barrier)
+            }
+            fn sync_directory(&mut self) -> io::Result<()> {
+                self.$file.sync_directory()
+            }
+        }
+    };
+}
+
+forward!(Counting, file, bytes);
+forward!(Unallocated, 0,);
+
+/// 2^31 pages of 4 KiB: 8 TiB apparent, all of them in use.
+#[test]
+fn a_sparse_file_of_eight_tebibytes_is_filled_by_runs_and_reopened() {
+    const PAGES: u64 = 1 << 31;
+    // In memory where that is possible: 133,000 leaves scattered over 8 TiB take a disk a minute to sync.
+    let directory = TempDir::new_in("/dev/shm").or_else(|_| TempDir::new()).unwrap();
+    let path = directory.path().join("large");
+    let sparse = EngineOptions { sparse: true, growth_limit: 1 << 40, max_file_bytes: PAGES * 4096, ..options() };
+    let new = NewFile::new(4096, FileId::new([7; 16]));
+    let storage = FileStorage::create(&path, &new.reserved, new.len, true).unwrap();
+    let mut engine = Engine::create(Box::new(Unallocated(storage)), &new, sparse).unwrap();
+
+    let mut stage = engine.stage().unwrap();
+    let too_many = engine.alloc_bulk(&mut stage, PAGES);
+    assert!(matches!(too_many, Err(Error::Full { .. })), "{too_many:?}");
+    drop(stage);
+
+    // Next to nothing in use at both ends of the full length: what is not touched costs nothing.
+    engine.grow_to(PAGES).unwrap();
+    engine.zero_pages.insert(engine.physical_pages..PAGES);
+    engine.physical_pages = PAGES;
+    let mut stage = engine.stage().unwrap();
+    let first = engine.alloc(&mut stage, 0).unwrap();
+    let last = engine.alloc(&mut stage, PAGES - 1).unwrap();
+    assert!(last >= PAGES - 1, "{last}");
+    engine.staged_mut(&mut stage, Owned::Page(last), true).unwrap()[..3].copy_from_slice(b"end");
+    engine.commit(stage).unwrap();
+    assert_eq!(engine.live().kind(engine.geometry(), last), PageKind::Regular);
+    let touched = std::os::unix::fs::MetadataExt::blocks(&std::fs::metadata(&path).unwrap()) * 512;
+    assert!(touched < 1 << 20, "two pages and their leaves take {touched} bytes");
+
+    // Nearly all of it, so that what the leaves and nodes take has room.
+    let most = PAGES - PAGES / 1000;
+    let mut stage = engine.stage().unwrap();
+    let runs = engine.alloc_bulk(&mut stage, most).unwrap();
+    engine.commit(stage).unwrap();
+    assert_eq!(engine.live().counts().regular, most + 2);
+    assert!(runs.iter().all(|run| run.end <= PAGES));
+    drop(engine);
+
+    let begun = std::time::Instant::now();
+    let storage = Unallocated(FileStorage::open(&path).unwrap());
+    let mut engine = Engine::open(Box::new(storage), 4096, sparse).unwrap();
+    println!("{}", format!("a full file of 2^31 pages opens in {:?}", begun.elapsed()));
+    assert_eq!(engine.live().counts().regular, most + 2);
+    assert_eq!(&engine.page(last).unwrap()[..3], b"end");
+    let mut stage = engine.stage().unwrap();
+    engine.free(&mut stage, &[first, last]).unwrap();
+    engine.commit(stage).unwrap();
+    let mut stage = engine.stage().unwrap();
+    assert_eq!(engine.alloc(&mut stage, 0).unwrap(), first);
+    assert_eq!(engine.alloc(&mut stage, PAGES - 1).unwrap(), last);
+}

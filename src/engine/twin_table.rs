@@ -1,0 +1,344 @@
+//! A table of twins: index to twin entry, as a radix tree whose nodes are twins themselves.
+//!
+//! While they fit, the entries stand in the metadata (the *top*). When an index does not fit, the top moves down into a new
+//! node and the table is one level higher. The free map and the directory of protected pages use this one code.
+//!
+//! In memory the nodes of a level form a [`SparseTree`], so an entry is found without walking the levels above it, and
+//! the nodes that a commit has to write are those that differ from the live table. Where the copies of a node lie is
+//! decided by the caller, who owns the free map.
+
+use crate::block::Block;
+use crate::format::{BlockBytes, ChecksumKey};
+use crate::format::{NODE_FANOUT, TOP_LEN, TableKind, TableTop, TwinEntry, encode_node};
+
+use super::geometry::to_index;
+use super::sparse_tree::{Saturate, SparseTree};
+
+const FANOUT: u64 = NODE_FANOUT as u64;
+const ALL_USED: u128 = (1 << NODE_FANOUT) - 1;
+
+/// The entries of one node.
+#[derive(Clone)]
+pub(super) struct NodeEntries {
+    /// Bit `i`: entry `i` is not empty.
+    used: u128,
+    entries: [TwinEntry; NODE_FANOUT],
+}
+
+impl Default for NodeEntries {
+    fn default() -> Self {
+        NodeEntries { used: 0, entries: [TwinEntry::EMPTY; NODE_FANOUT] }
+    }
+}
+
+impl Saturate for NodeEntries {
+    fn is_saturated(&self) -> bool {
+        self.used == ALL_USED
+    }
+}
+
+impl NodeEntries {
+    pub(super) fn new(entries: [TwinEntry; NODE_FANOUT]) -> Self {
+        let mut node = NodeEntries::default();
+        entries.into_iter().enumerate().for_each(|(at, entry)| node.set(at, entry));
+        node
+    }
+
+    fn set(&mut self, at: usize, entry: TwinEntry) {
+        self.used = self.used & !(1 << at) | u128::from(!entry.is_empty()) << at;
+        self.entries[at] = entry;
+    }
+
+    /// The first entry at or behind `from` that is not empty.
+    fn next_used(&self, from: usize) -> Option<usize> {
+        let used = self.used & u128::MAX << from;
+        (used != 0).then_some(used.trailing_zeros() as usize)
+    }
+}
+
+/// Turns a twin over: the entry that names the copy not live until now, and the page of that copy, to be written.
+pub(super) fn turned_over(entry: &TwinEntry, generation: u64, checksum: u64) -> (TwinEntry, u64) {
+    // A twin that was never written has no live copy; its first content goes to copy A.
+    let live = if entry.generation == 0 { entry.live } else { entry.live.other() };
+    let turned = TwinEntry { live, generation, checksum, ..*entry };
+    (turned, turned.live_page())
+}
+
+/// A twin whose copies have a place and no content yet.
+pub(super) fn unwritten(copies: [u64; 2]) -> TwinEntry {
+    TwinEntry { copies, ..TwinEntry::EMPTY }
+}
+
+/// See the head of this file.
+#[derive(Clone, Debug)]
+pub(super) struct TwinTable {
+    kind: TableKind,
+    top: [TwinEntry; TOP_LEN],
+    /// `levels[0]` holds the entries of the items, `levels[l]` those of the nodes of level `l - 1`.
+    levels: Vec<SparseTree<NodeEntries>>,
+}
+
+/// The name of a node of a table.
+pub(super) fn node_block(kind: TableKind, level: usize, index: u64) -> Block {
+    let level = u32::try_from(level).expect("a table has a handful of levels");
+    match kind {
+        TableKind::FreeMap => Block::FreeMapNode { level, index },
+        TableKind::Directory => Block::DirectoryNode { level, index },
+    }
+}
+
+/// A node's place in its table: its level and its index in the level.
+pub(super) type NodeAt = (usize, u64);
+
+impl TwinTable {
+    pub(super) fn new(kind: TableKind) -> Self {
+        TwinTable { kind, top: [TwinEntry::EMPTY; TOP_LEN], levels: Vec::new() }
+    }
+
+    /// A table as its top says, with all its nodes still to be [inserted](Self::insert_node).
+    pub(super) fn from_top(kind: TableKind, top: &TableTop) -> Self {
+        TwinTable { kind, top: top.entries, levels: vec![SparseTree::default(); to_index(u64::from(top.height))] }
+    }
+
+    pub(super) fn top(&self) -> TableTop {
+        TableTop {
+            height: u32::try_from(self.levels.len()).expect("a table has a handful of levels"),
+            entries: self.top,
+        }
+    }
+
+    pub(super) fn height(&self) -> usize {
+        self.levels.len()
+    }
+
+    /// Items that fit before the table has to be raised.
+    pub(super) fn capacity(&self) -> u64 {
+        capacity_at(self.levels.len())
+    }
+
+    pub(super) fn get(&self, index: u64) -> TwinEntry {
+        self.entry_above(0, index)
+    }
+
+    /// The twin entry of a node.
+    pub(super) fn node_entry(&self, (level, index): NodeAt) -> TwinEntry {
+        self.entry_above(level + 1, index)
+    }
+
+    /// Entry `index` of those that stand in the nodes of `level`, or in the top if that is the level above all nodes.
+    fn entry_above(&self, level: usize, index: u64) -> TwinEntry {
+        match self.levels.get(level) {
+            Some(nodes) => {
+                let at = to_index(index % FANOUT);
+                nodes.get(index / FANOUT).map_or(TwinEntry::EMPTY, |node| node.entries[at])
+            }
+            None => usize::try_from(index).ok().and_then(|at| self.top.get(at)).copied().unwrap_or(TwinEntry::EMPTY),
+        }
+    }
+
+    /// Changes an entry for which the table has [made room](Self::make_room).
+    pub(super) fn set(&mut self, index: u64, entry: TwinEntry) {
+        self.set_above(0, index, entry);
+    }
+
+    fn set_above(&mut self, level: usize, index: u64, entry: TwinEntry) {
+        match self.levels.get_mut(level) {
+            Some(nodes) => nodes.update(index / FANOUT, |node| node.set(to_index(index % FANOUT), entry)),
+            None => self.top[to_index(index)] = entry,
+        }
+    }
+
+    /// Adds a node that was read from the file.
+    pub(super) fn insert_node(&mut self, (level, index): NodeAt, entries: [TwinEntry; NODE_FANOUT]) {
+        self.levels[level].update(index, |node| *node = NodeEntries::new(entries));
+    }
+
+    /// How many nodes [`make_room`](Self::make_room) would add for an item.
+    pub(super) fn nodes_missing(&self, index: u64) -> u64 {
+        let mut height = self.levels.len();
+        let mut missing = 0;
+        while index >= capacity_at(height) {
+            height += 1;
+            missing += 1;
+        }
+        // Below levels that were just raised only the path of index 0 is there.
+        let mut path = index;
+        for level in 0..height {
+            path /= FANOUT;
+            let there = if level < self.levels.len() { !self.node_entry((level, path)).is_empty() } else { path == 0 };
+            missing += u64::from(!there);
+        }
+        missing
+    }
+
+    /// Adds the nodes that the entry of an item needs; `place` gives each the pages of its two copies.
+    pub(super) fn make_room<E>(&mut self, index: u64, mut place: impl FnMut() -> Result<[u64; 2], E>) -> Result<(), E> {
+        while index >= self.capacity() {
+            let copies = place()?;
+            let mut entries = [TwinEntry::EMPTY; NODE_FANOUT];
+            entries[..TOP_LEN].copy_from_slice(&self.top);
+            self.levels.push(SparseTree::default());
+            self.insert_node((self.levels.len() - 1, 0), entries);
+            self.top = [TwinEntry::EMPTY; TOP_LEN];
+            self.top[0] = unwritten(copies);
+        }
+        let mut path = Vec::with_capacity(self.levels.len());
+        let mut at = index;
+        for level in 0..self.levels.len() {
+            at /= FANOUT;
+            path.push((level, at));
+        }
+        for node in path.into_iter().rev() {
+            if self.node_entry(node).is_empty() {
+                let copies = place()?;
+                self.set_above(node.0 + 1, node.1, unwritten(copies));
+                self.insert_node(node, [TwinEntry::EMPTY; NODE_FANOUT]);
+            }
+        }
+        Ok(())
+    }
+
+    /// The lowest index without an entry; the table may have to make room for it.
+    pub(super) fn first_empty(&self) -> u64 {
+        let Some(nodes) = self.levels.first() else {
+            return self.top.iter().position(TwinEntry::is_empty).unwrap_or(TOP_LEN) as u64;
+        };
+        let node = nodes.first_unsaturated(0, u64::MAX / FANOUT).expect("a sparse tree always has room");
+        node * FANOUT + nodes.get(node).map_or(0, |node| u64::from(node.used.trailing_ones()))
+    }
+
+    /// The first entry at or behind `from` that is not empty, with its index.
+    pub(super) fn next(&self, from: u64) -> Option<(u64, TwinEntry)> {
+        let Some(nodes) = self.levels.first() else {
+            let first = usize::try_from(from).unwrap_or(usize::MAX);
+            let (at, entry) = self.top.iter().enumerate().skip(first).find(|(_, entry)| !entry.is_empty())?;
+            return Some((at as u64, *entry));
+        };
+        let (mut node, mut at) = (from / FANOUT, to_index(from % FANOUT));
+        loop {
+            let (index, entries) = nodes.next(node)?;
+            if let Some(used) = entries.next_used(if index == node { at } else { 0 }) {
+                return Some((index * FANOUT + used as u64, entries.entries[used]));
+            }
+            (node, at) = (index + 1, 0);
+        }
+    }
+
+    /// All entries that are not empty, ascending.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, TwinEntry)> + '_ {
+        let mut from = 0;
+        std::iter::from_fn(move || {
+            let (index, entry) = self.next(from)?;
+            from = index + 1;
+            Some((index, entry))
+        })
+    }
+
+    /// The entries of the nodes of a level, ascending: what the level above them holds.
+    pub(super) fn entries_of_nodes(&self, level: usize) -> impl Iterator<Item = (u64, TwinEntry)> + '_ {
+        let above = self.levels.get(level + 1);
+        let in_nodes = above.into_iter().flat_map(|nodes| nodes.iter()).flat_map(|(node, entries)| {
+            entries.entries.iter().enumerate().map(move |(at, entry)| (node * FANOUT + at as u64, *entry))
+        });
+        let in_top = if above.is_none() { &self.top[..] } else { &[] };
+        let in_top = in_top.iter().enumerate().map(|(at, entry)| (at as u64, *entry));
+        in_nodes.chain(in_top).filter(|(_, entry)| !entry.is_empty())
+    }
+
+    /// All nodes with their names and twin entries, the highest level first.
+    pub(super) fn nodes(&self) -> impl Iterator<Item = (Block, TwinEntry)> + '_ {
+        (0..self.levels.len()).rev().flat_map(move |level| {
+            self.entries_of_nodes(level).map(move |(index, entry)| (node_block(self.kind, level, index), entry))
+        })
+    }
+
+    /// Turns over every node that differs from `base`, lower levels first, so that a node holds what became of the
+    /// nodes below it; `write` gets each block and the page where it goes.
+    pub(super) fn turn_over_nodes<E>(
+        &mut self,
+        base: &TwinTable,
+        generation: u64,
+        key: ChecksumKey,
+        mut write: impl FnMut(u64, Box<BlockBytes>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        for level in 0..self.levels.len() {
+            let changed = match base.levels.get(level) {
+                Some(old) => self.levels[level].changed_since(old),
+                None => self.levels[level].iter().map(|(index, _)| index).collect(),
+            };
+            for index in changed {
+                let node = self.levels[level].get(index).expect("a changed node is in the tree");
+                let on_disk_level = u32::try_from(level).expect("a table has a handful of levels");
+                let block = encode_node(self.kind, on_disk_level, index, generation, &node.entries);
+                let entry = self.node_entry((level, index));
+                let (turned, page) = turned_over(&entry, generation, key.checksum(&block[..]));
+                self.set_above(level + 1, index, turned);
+                write(page, block)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn capacity_at(height: usize) -> u64 {
+    (0..height).fold(TOP_LEN as u64, |capacity, _| capacity.saturating_mul(FANOUT))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::convert::Infallible;
+
+    use proptest::prelude::{prop, proptest};
+
+    use super::{TableKind, TwinTable, unwritten};
+
+    fn insert(table: &mut TwinTable, index: u64, next_page: &mut u64) -> u64 {
+        let missing = table.nodes_missing(index);
+        let before = *next_page;
+        let placed = table.make_room(index, || -> Result<[u64; 2], Infallible> {
+            *next_page += 2;
+            Ok([*next_page - 2, *next_page - 1])
+        });
+        assert!(placed.is_ok());
+        assert_eq!((*next_page - before) / 2, missing, "nodes_missing foretells make_room");
+        *next_page += 2;
+        let entry = unwritten([*next_page - 2, *next_page - 1]);
+        table.set(index, entry);
+        *next_page - 2
+    }
+
+    proptest! {
+        /// The naive twin is a map from index to the page of copy A.
+        #[test]
+        fn behaves_like_a_map(steps in prop::collection::vec((0u64..60, 0u32..4, prop::bool::ANY), 1..200)) {
+            let (mut table, mut map) = (TwinTable::new(TableKind::Directory), BTreeMap::new());
+            let mut next_page = 1;
+            for (near, shift, remove) in steps {
+                let index = near * 113_u64.pow(shift);
+                if remove && map.remove(&index).is_some() {
+                    table.set(index, crate::format::TwinEntry::EMPTY);
+                } else {
+                    map.insert(index, insert(&mut table, index, &mut next_page));
+                }
+                let empty = (0..).find(|index| !map.contains_key(index)).unwrap();
+                assert_eq!(table.first_empty(), empty);
+            }
+            let found: BTreeMap<u64, u64> = table.iter().map(|(index, entry)| (index, entry.copies[0])).collect();
+            assert_eq!(found, map);
+            map.iter().for_each(|(index, page)| assert_eq!(table.get(*index).copies[0], *page));
+        }
+    }
+
+    #[test]
+    fn a_table_that_is_raised_keeps_its_entries() {
+        let mut table = TwinTable::new(TableKind::FreeMap);
+        let mut next_page = 1;
+        let pages: Vec<u64> = (0..17).map(|index| insert(&mut table, index, &mut next_page)).collect();
+        assert_eq!(table.height(), 1);
+        (0..17).for_each(|index| assert_eq!(table.get(index).copies[0], pages[usize::try_from(index).unwrap()]));
+        insert(&mut table, 16 * 126, &mut next_page);
+        assert_eq!(table.height(), 2);
+        assert_eq!(table.get(16).copies[0], pages[16]);
+    }
+}

@@ -1,0 +1,94 @@
+//! Which pages are known to hold zeros: those that the file grew by and that were never handed out since.
+//!
+//! A page that somebody had before has to be filled with zeros when it is handed out again; a page of this set need not. The
+//! set is forgotten when the file is closed. Pages leave it when a commit that hands them out begins to write, whatever
+//! becomes of the commit.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use super::free_map::Runs;
+
+/// Disjoint runs of pages, by their first page.
+#[derive(Debug, Default)]
+pub(super) struct ZeroPages {
+    ends: BTreeMap<u64, u64>,
+}
+
+impl ZeroPages {
+    /// Adds pages that the file grew by, all behind those that are in the set.
+    pub(super) fn insert(&mut self, run: Range<u64>) {
+        if !run.is_empty() {
+            self.ends.insert(run.start, run.end);
+        }
+    }
+
+    /// Takes pages out of the set and returns those that were not in it, ascending.
+    pub(super) fn remove(&mut self, pages: &Runs) -> Runs {
+        let mut unknown = Runs::default();
+        for run in pages.iter() {
+            self.remove_run(run, &mut unknown);
+        }
+        unknown
+    }
+
+    fn remove_run(&mut self, run: Range<u64>, unknown: &mut Runs) {
+        let mut at = run.start;
+        if let Some((&start, &end)) = self.ends.range(..run.start).next_back()
+            && end > run.start
+        {
+            self.ends.insert(start, run.start);
+            if end > run.end {
+                self.ends.insert(run.end, end);
+            }
+            at = end.min(run.end);
+        }
+        while let Some((&start, &end)) = self.ends.range(at..run.end).next() {
+            self.ends.remove(&start);
+            if end > run.end {
+                self.ends.insert(run.end, end);
+            }
+            if start > at {
+                unknown.push(at, start - at);
+            }
+            at = end.min(run.end);
+        }
+        if at < run.end {
+            unknown.push(at, run.end - at);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::{prop, proptest};
+
+    use super::{Runs, ZeroPages};
+
+    proptest! {
+        /// The naive twin is a set of pages.
+        #[test]
+        fn behaves_like_a_set(
+            grown in prop::collection::vec(0u64..40, 0..6),
+            removed in prop::collection::vec(prop::collection::btree_set(0u64..200, 0..30), 0..12),
+        ) {
+            let (mut pages, mut set, mut end) = (ZeroPages::default(), BTreeSet::new(), 5);
+            for len in grown {
+                pages.insert(end..end + len);
+                set.extend(end..end + len);
+                end += len + 3;
+            }
+            for removed in removed {
+                let mut runs = Runs::default();
+                removed.iter().for_each(|page| runs.push(*page, 1));
+                let unknown: Vec<u64> = pages.remove(&runs).pages().collect();
+                assert_eq!(unknown, removed.difference(&set).copied().collect::<Vec<_>>());
+                set.retain(|page| !removed.contains(page));
+            }
+            let left: Vec<u64> = pages.ends.iter().flat_map(|(start, end)| *start..*end).collect();
+            assert_eq!(left, set.into_iter().collect::<Vec<_>>());
+        }
+    }
+}
