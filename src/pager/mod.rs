@@ -1,0 +1,349 @@
+//! The pager tier: what users touch, thin, generic and borrow-checked.
+//!
+//! ```text
+//!   PagerOptions ──create, open──▶ Pager ──derefs to──▶ PageReader ──▶ iterators
+//!                                    │
+//!                                    └─transaction()──▶ Transaction ◀── ProtectedPageWriter, and every call of Pager that
+//!                                                                       allocates or frees
+//! ```
+//!
+//! The page size is a type here and a value in the engine: nothing in this folder decides anything, so there is one path for
+//! the single and the bulk, for the call of its own and the one in a transaction.
+
+mod iter;
+mod options;
+mod protected;
+mod reader;
+mod transaction;
+
+use std::fmt;
+use std::ops::Deref;
+use std::path::Path;
+
+use static_assertions::assert_impl_all;
+
+use crate::allocator::{BulkPageAllocator, PageAllocator, PageHandle, ReadHandle};
+use crate::error::{Error, Result};
+use crate::ids::{PageId, ProtectedPageId};
+use crate::page::MappedPage;
+
+pub use iter::{AllocatedPageIter, AllocatedProtectedPageIter};
+pub use options::PagerOptions;
+pub use protected::ProtectedPageWriter;
+pub use reader::{HEADER_LEN, PageReader};
+pub use transaction::{PageHint, Savepoint, Transaction};
+
+/// A file of pages of `P` bytes, open for reading and writing: a power of two from 1 KiB to 16 MiB.
+///
+/// It holds the file's exclusive lock. Everything that can be read stands on [`PageReader`], to which it derefs. What changes
+/// something borrows it exclusively, so no page can be looked at while the file grows or closes.
+///
+/// Allocating and freeing are durable when they return, and each call is one commit of two barriers; a [`Transaction`] takes
+/// any number of changes into one. Content stored to a regular page through [`page_mut`](Self::page_mut) is in the file at once
+/// (another process sees it, and it outlives this one) and on the disk after [`sync`](Self::sync) or the next commit.
+///
+/// Dropping a pager closes it without a last sync: what was committed stays. [`close`](Self::close) syncs, and says whether
+/// that worked.
+pub struct Pager<const P: usize> {
+    reader: PageReader<P>,
+}
+
+assert_impl_all!(Pager<4096>: Send, Sync);
+assert_impl_all!(Transaction<'static, 4096>: Send, Sync);
+
+impl<const P: usize> Pager<P> {
+    /// [Creates](PagerOptions::create) a file with the default options.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`PagerOptions::create`]; it never replaces what is there.
+    pub fn create(path: impl AsRef<Path>) -> Result<Self> {
+        PagerOptions::new().create(path)
+    }
+
+    /// [Opens](PagerOptions::open) a file with the default options.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`PagerOptions::open`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        PagerOptions::new().open(path)
+    }
+
+    /// [Opens a file, or creates it](PagerOptions::open_or_create) where there is none, with the default options.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`PagerOptions::open_or_create`].
+    pub fn open_or_create(path: impl AsRef<Path>) -> Result<Self> {
+        PagerOptions::new().open_or_create(path)
+    }
+
+    /// Begins a transaction. It borrows the pager until it is committed or dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Poisoned`].
+    pub fn transaction(&mut self) -> Result<Transaction<'_, P>> {
+        Transaction::new(&mut self.reader.engine)
+    }
+
+    /// The one path of every change: a transaction.
+    fn commit_one<T>(&mut self, operation: impl FnOnce(&mut Transaction<'_, P>) -> Result<T>) -> Result<T> {
+        let mut transaction = self.transaction()?;
+        let done = operation(&mut transaction)?;
+        transaction.commit()?;
+        Ok(done)
+    }
+
+    /// Allocates a regular page, the lowest that is free, durably. It reads as zeros; until it is written and synced it may
+    /// hold old bytes after a power cut.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Transaction::alloc`] and [`Transaction::commit`]; [`Error::Poisoned`].
+    pub fn alloc(&mut self) -> Result<PageId<P>> {
+        self.commit_one(|transaction| transaction.alloc())
+    }
+
+    /// Allocates the lowest free regular page that does not lie before `hint`, a page or a number of a page; where there is
+    /// none, the lowest of all.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`alloc`](Self::alloc).
+    pub fn alloc_near(&mut self, hint: impl Into<PageHint<P>>) -> Result<PageId<P>> {
+        self.commit_one(|transaction| transaction.alloc_near(hint))
+    }
+
+    /// Allocates the `count` lowest free regular pages, ascending, in one commit: all of them or none.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`alloc`](Self::alloc); nothing is allocated then.
+    pub fn alloc_bulk(&mut self, count: usize) -> Result<Vec<PageId<P>>> {
+        self.commit_one(|transaction| transaction.alloc_bulk(count))
+    }
+
+    /// Frees a regular page, durably.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Transaction::free`] and [`Transaction::commit`]; [`Error::Poisoned`].
+    pub fn free(&mut self, id: PageId<P>) -> Result<()> {
+        self.commit_one(|transaction| transaction.free(id))
+    }
+
+    /// Frees regular pages in one commit: all of them or none.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Transaction::free_bulk`] and [`Transaction::commit`]; [`Error::Poisoned`].
+    pub fn free_bulk(&mut self, ids: impl AsRef<[PageId<P>]>) -> Result<()> {
+        self.commit_one(|transaction| transaction.free_bulk(ids))
+    }
+
+    /// Allocates a protected page, durably. It reads as zeros.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Transaction::alloc_protected`] and [`Transaction::commit`]; [`Error::Poisoned`].
+    pub fn alloc_protected(&mut self) -> Result<ProtectedPageId<P>> {
+        self.commit_one(|transaction| transaction.alloc_protected())
+    }
+
+    /// Allocates `count` protected pages in one commit: all of them or none.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`alloc_protected`](Self::alloc_protected); nothing is allocated then.
+    pub fn alloc_protected_bulk(&mut self, count: usize) -> Result<Vec<ProtectedPageId<P>>> {
+        self.commit_one(|transaction| transaction.alloc_protected_bulk(count))
+    }
+
+    /// Frees a protected page, durably. Its id is not handed out again before that.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Transaction::free_protected`] and [`Transaction::commit`]; [`Error::Poisoned`].
+    pub fn free_protected(&mut self, id: ProtectedPageId<P>) -> Result<()> {
+        self.commit_one(|transaction| transaction.free_protected(id))
+    }
+
+    /// Frees protected pages in one commit: all of them or none.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Transaction::free_protected_bulk`] and [`Transaction::commit`]; [`Error::Poisoned`].
+    pub fn free_protected_bulk(&mut self, ids: impl AsRef<[ProtectedPageId<P>]>) -> Result<()> {
+        self.commit_one(|transaction| transaction.free_protected_bulk(ids))
+    }
+
+    /// A regular page, in place, to be stored to. [`sync`](Self::sync) makes it durable; a power cut before that leaves of
+    /// each of its sectors the old bytes or the new ones.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfRange`] or [`Error::WrongKind`] when the id names no regular page; [`Error::Poisoned`].
+    #[inline]
+    pub fn page_mut(&mut self, id: PageId<P>) -> Result<&mut MappedPage<P>> {
+        self.reader.engine.page_mut(id.to_u64()).map(MappedPage::from_bytes_mut)
+    }
+
+    /// Several regular pages at once, in place, to be stored to.
+    ///
+    /// ```
+    /// # use diptych::{PagerOptions, SimDisk};
+    /// # let mut pager = PagerOptions::new().create_on::<1024>(&SimDisk::new())?;
+    /// let (a, b) = (pager.alloc()?, pager.alloc()?);
+    /// pager.page_mut(a)?.fill(1);
+    /// let [from, to] = pager.get_many_mut([a, b])?;
+    /// to.copy_from_slice(from.as_bytes());
+    /// assert_eq!(b.get(&pager)?[1023], 1);
+    /// # Ok::<(), diptych::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Duplicate`] when an id stands twice; those of [`page_mut`](Self::page_mut).
+    pub fn get_many_mut<const K: usize>(&mut self, ids: [PageId<P>; K]) -> Result<[&mut MappedPage<P>; K]> {
+        let pages = self.reader.engine.pages_mut(ids.map(PageId::to_u64))?;
+        Ok(pages.map(MappedPage::from_bytes_mut))
+    }
+
+    /// A writer of a protected page that starts from its live content.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Transaction::protected_mut`]; [`Error::Poisoned`].
+    pub fn protected_mut(&mut self, id: ProtectedPageId<P>) -> Result<ProtectedPageWriter<'_, P>> {
+        ProtectedPageWriter::from_live(self.transaction()?, id)
+    }
+
+    /// A writer of a protected page that starts from zeros, whatever the page holds. Committing it heals a page whose live
+    /// content is damaged.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Transaction::protected_zeroed`]; [`Error::Poisoned`].
+    pub fn protected_zeroed(&mut self, id: ProtectedPageId<P>) -> Result<ProtectedPageWriter<'_, P>> {
+        ProtectedPageWriter::from_zeros(self.transaction()?, id)
+    }
+
+    /// Makes durable what was stored to regular pages. Costs nothing where nothing was stored since the last commit or sync.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] when the operating system could not: what is durable is then not known, and every further change is
+    /// [`Error::Poisoned`] until the file is opened again.
+    pub fn sync(&mut self) -> Result<()> {
+        self.reader.engine.sync()
+    }
+
+    /// Syncs, gives back what the file grew by for transactions that were not committed, and lets go of the lock.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`sync`](Self::sync). The file is closed in any case.
+    pub fn close(self) -> Result<()> {
+        self.reader.engine.close()
+    }
+}
+
+impl<const P: usize> Deref for Pager<P> {
+    type Target = PageReader<P>;
+
+    #[inline]
+    fn deref(&self) -> &PageReader<P> {
+        &self.reader
+    }
+}
+
+impl<const P: usize> fmt::Debug for Pager<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Pager").field(&self.reader).finish()
+    }
+}
+
+impl<const P: usize> ReadHandle<Pager<P>> for PageId<P> {
+    type Error = Error;
+    type Page = MappedPage<P>;
+
+    #[inline]
+    fn get<'a>(&self, from: &'a Pager<P>) -> Result<&'a MappedPage<P>> {
+        from.page(*self)
+    }
+}
+
+/// In place: [`Pager::page_mut`].
+impl<const P: usize> PageHandle<Pager<P>> for PageId<P> {
+    type Mut<'a> = &'a mut MappedPage<P>;
+
+    #[inline]
+    fn get_mut<'a>(&self, through: &'a mut Pager<P>) -> Result<&'a mut MappedPage<P>> {
+        through.page_mut(*self)
+    }
+}
+
+impl<const P: usize> ReadHandle<Pager<P>> for ProtectedPageId<P> {
+    type Error = Error;
+    type Page = MappedPage<P>;
+
+    #[inline]
+    fn get<'a>(&self, from: &'a Pager<P>) -> Result<&'a MappedPage<P>> {
+        from.protected(*self)
+    }
+}
+
+/// By a writer that has to be committed: [`Pager::protected_mut`].
+impl<const P: usize> PageHandle<Pager<P>> for ProtectedPageId<P> {
+    type Mut<'a> = ProtectedPageWriter<'a, P>;
+
+    fn get_mut<'a>(&self, through: &'a mut Pager<P>) -> Result<ProtectedPageWriter<'a, P>> {
+        through.protected_mut(*self)
+    }
+}
+
+impl<const P: usize> PageAllocator<PageId<P>> for Pager<P> {
+    type Error = Error;
+
+    fn alloc(&mut self) -> Result<PageId<P>> {
+        self.alloc()
+    }
+
+    fn free(&mut self, id: PageId<P>) -> Result<()> {
+        self.free(id)
+    }
+}
+
+impl<const P: usize> BulkPageAllocator<PageId<P>> for Pager<P> {
+    fn alloc_bulk(&mut self, count: usize) -> Result<Vec<PageId<P>>> {
+        self.alloc_bulk(count)
+    }
+
+    fn free_bulk(&mut self, ids: impl AsRef<[PageId<P>]>) -> Result<()> {
+        self.free_bulk(ids)
+    }
+}
+
+impl<const P: usize> PageAllocator<ProtectedPageId<P>> for Pager<P> {
+    type Error = Error;
+
+    fn alloc(&mut self) -> Result<ProtectedPageId<P>> {
+        self.alloc_protected()
+    }
+
+    fn free(&mut self, id: ProtectedPageId<P>) -> Result<()> {
+        self.free_protected(id)
+    }
+}
+
+impl<const P: usize> BulkPageAllocator<ProtectedPageId<P>> for Pager<P> {
+    fn alloc_bulk(&mut self, count: usize) -> Result<Vec<ProtectedPageId<P>>> {
+        self.alloc_protected_bulk(count)
+    }
+
+    fn free_bulk(&mut self, ids: impl AsRef<[ProtectedPageId<P>]>) -> Result<()> {
+        self.free_protected_bulk(ids)
+    }
+}
