@@ -1,0 +1,237 @@
+//! Every operation, cut off at every write and barrier: the state is the one before or the one after, and whole.
+
+use std::collections::HashSet;
+
+use diptych::{CrashOptions, CrashPoint, SimDisk, SimImage, TornUnit};
+use proptest::prelude::{ProptestConfig, prop, proptest};
+
+use crate::lab::{Lab, Start};
+use crate::model::Model;
+use crate::operation::{Operation, Step, operation};
+use crate::verify::{verify, verify_cycle};
+
+/// Counts what was looked at, so that a test can tell that it looked at something.
+#[derive(Debug, Default)]
+struct Tally {
+    images: usize,
+    recovered: usize,
+}
+
+/// Opens every state that a power cut during the last operation may leave.
+fn crash<const P: usize>(
+    disk: &SimDisk,
+    epochs: std::ops::RangeInclusive<usize>,
+    [before, after]: [&Model; 2],
+    options: &CrashOptions,
+    tally: &mut Tally,
+) {
+    let mut seen = HashSet::new();
+    for epoch in epochs {
+        if disk.epoch(epoch).is_none() {
+            continue;
+        }
+        for state in disk.crash_states(epoch, options) {
+            let image = state.image();
+            if !seen.insert(image.fingerprint()) {
+                continue;
+            }
+            let damaged = damaged_sectors(&state.point());
+            let recovered = reported(state.point(), || verify::<P>(image.clone(), before, after, damaged));
+            tally.images += 1;
+            tally.recovered += usize::from(recovered);
+            if tally.images.is_multiple_of(64) {
+                reported(state.point(), || verify_cycle::<P>(image));
+            }
+        }
+    }
+}
+
+fn damaged_sectors(point: &CrashPoint) -> usize {
+    match (point.damage, point.torn_unit) {
+        (None, _) => 0,
+        (Some(_), TornUnit::Sector) => 1,
+        (Some(_), _) => 8,
+    }
+}
+
+/// Names the crash that a failing check is about.
+fn reported<T>(point: CrashPoint, check: impl FnOnce() -> T) -> T {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(check)).unwrap_or_else(|panic| {
+        eprintln!("after {point:?}");
+        std::panic::resume_unwind(panic)
+    })
+}
+
+fn crash_operation<const P: usize>(start: Start, operation: &Operation, options: &CrashOptions, tally: &mut Tally) {
+    let mut lab = Lab::<P>::start(start);
+    let before = lab.model.clone();
+    let first = lab.disk.epoch_count() - 1;
+    lab.run(operation).expect("nothing fails");
+    lab.compare();
+    let last = lab.disk.epoch_count() - 1;
+    let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        crash::<P>(&lab.disk, first..=last, [&before, &lab.model], options, tally);
+    }));
+    if let Err(panic) = checked {
+        eprintln!("{operation:?} on a {start:?} file with pages of {P} bytes");
+        std::panic::resume_unwind(panic);
+    }
+}
+
+/// Each operation once, with arguments that make it do something on every start.
+fn each_operation() -> Vec<Operation> {
+    use Operation::{
+        Alloc, AllocBulk, AllocProtected, AllocProtectedBulk, Drop, DropProtected, Free, FreeBulk, FreeProtected,
+        FreeProtectedBulk, Reopen, Store, Sync, Transaction, WriteProtected,
+    };
+    let everything = vec![
+        Step::Alloc,
+        Step::Write(200, 0x41),
+        Step::AllocProtected,
+        Step::WriteProtected(0, 0x42),
+        Step::WriteProtected(1, 0x43),
+        Step::Savepoint,
+        Step::WriteProtected(0, 0x44),
+        Step::Free(0),
+        Step::AllocBulk(5),
+        Step::Rollback(0),
+        Step::Write(0, 0x45),
+        Step::FreeProtected(1),
+        Step::Free(1),
+        Step::Header(0x46),
+    ];
+    vec![
+        Alloc,
+        AllocBulk(30),
+        Free(0),
+        FreeBulk(1, 7),
+        AllocProtected,
+        AllocProtectedBulk(9),
+        FreeProtected(0),
+        FreeProtectedBulk(0, 2),
+        WriteProtected(1, 0x51),
+        DropProtected(0, 0x52),
+        Store(0, 0x53),
+        Sync,
+        Reopen,
+        Drop,
+        Transaction(everything.clone(), true),
+        Transaction(everything, false),
+        Transaction(vec![Step::Header(0x54)], true),
+        Transaction(vec![Step::Write(0, 0x55), Step::Write(1, 0x56)], true),
+        AllocBulk(250),
+    ]
+}
+
+fn crash_each_operation<const P: usize>(torn_unit: TornUnit) {
+    let options = CrashOptions::new().sample_limit(60).exhaustive_limit(8).torn_unit(torn_unit).page_size(P as u64);
+    let mut tally = Tally::default();
+    for start in Start::ALL {
+        for operation in each_operation() {
+            crash_operation::<P>(start, &operation, &options, &mut tally);
+        }
+    }
+    println!("pages of {P} bytes, {torn_unit:?}: {tally:?}");
+    assert!(tally.images > 1000 && tally.recovered > 500, "{tally:?}");
+}
+
+#[test]
+fn every_operation_is_atomic_with_pages_of_1_kib() {
+    crash_each_operation::<1024>(TornUnit::Sector);
+}
+
+#[test]
+fn every_operation_is_atomic_with_pages_of_4_kib() {
+    crash_each_operation::<4096>(TornUnit::Sector);
+}
+
+#[test]
+fn every_operation_is_atomic_with_pages_of_16_kib() {
+    crash_each_operation::<16384>(TornUnit::Sector);
+}
+
+#[test]
+fn every_operation_is_atomic_on_disks_that_tear_4096_bytes() {
+    crash_each_operation::<4096>(TornUnit::Block);
+}
+
+/// A commit that writes more regular pages than the metadata can list.
+#[test]
+fn a_commit_of_many_regular_pages_is_atomic() {
+    let options = CrashOptions::new().sample_limit(300);
+    let mut steps = vec![Step::AllocBulk(200)];
+    steps.extend((0..200u8).map(|pick| Step::Write(pick, 0x61)));
+    let mut tally = Tally::default();
+    crash_operation::<4096>(Start::Fresh, &Operation::Transaction(steps, true), &options, &mut tally);
+    assert!(tally.images > 100, "{tally:?}");
+}
+
+/// Recovery's own writes, cut off in turn, three deep.
+fn crash_recovery<const P: usize>(image: SimImage, models: [&Model; 2], depth: u32, tally: &mut Tally) {
+    let disk = SimDisk::from_image(image);
+    let opened = diptych::PagerOptions::new().open_on::<P>(&disk).expect("recovery succeeds");
+    drop(opened);
+    let options = CrashOptions::new().sample_limit(12).exhaustive_limit(3).seed(depth.into());
+    for epoch in 0..disk.epoch_count() {
+        if disk.epoch(epoch).is_none() {
+            continue;
+        }
+        for (at, state) in disk.crash_states(epoch, &options).enumerate() {
+            let damaged = damaged_sectors(&state.point());
+            reported(state.point(), || verify::<P>(state.image(), models[0], models[1], damaged));
+            tally.images += 1;
+            if depth > 1 && at % 5 == 0 {
+                crash_recovery::<P>(state.image(), models, depth - 1, tally);
+            }
+        }
+    }
+}
+
+#[test]
+fn recovery_may_be_cut_off_three_times() {
+    let mut tally = Tally::default();
+    for operation in
+        [Operation::AllocProtectedBulk(2), Operation::Transaction(vec![Step::Alloc, Step::Write(9, 7)], true)]
+    {
+        let mut lab = Lab::<4096>::start(Start::HalfFull);
+        let before = lab.model.clone();
+        let first = lab.disk.epoch_count() - 1;
+        lab.run(&operation).expect("nothing fails");
+        let options = CrashOptions::new().sample_limit(40).exhaustive_limit(4);
+        for epoch in first..lab.disk.epoch_count() {
+            for state in lab.disk.crash_states(epoch, &options).step_by(7) {
+                crash_recovery::<4096>(state.image(), [&before, &lab.model], 3, &mut tally);
+            }
+        }
+    }
+    println!("{tally:?}");
+    assert!(tally.images > 1000, "{tally:?}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    /// Long runs: the last operation of a random sequence is cut off.
+    #[test]
+    fn the_last_operation_of_any_sequence_is_atomic(
+        operations in prop::collection::vec(operation(), 1..25),
+        seed in 0u64..1000,
+        write_back in prop::bool::ANY,
+    ) {
+        let mut lab = Lab::<1024>::new();
+        lab.disk.record(false);
+        lab.disk.set_write_back(write_back.then_some(seed));
+        let (last, first) = operations.split_last().expect("at least one operation");
+        for operation in first {
+            lab.run(operation).expect("nothing fails");
+        }
+        lab.disk.record(true);
+        let before = lab.model.clone();
+        let first = lab.disk.epoch_count() - 1;
+        lab.run(last).expect("nothing fails");
+        lab.compare();
+        let options = CrashOptions::new().seed(seed).sample_limit(60).exhaustive_limit(5).page_size(1024);
+        let epochs = first..=lab.disk.epoch_count() - 1;
+        crash::<1024>(&lab.disk, epochs, [&before, &lab.model], &options, &mut Tally::default());
+    }
+}

@@ -1,0 +1,104 @@
+//! A pager on a simulated disk, with its model beside it.
+
+use diptych::{Pager, PagerOptions, Result, SimDisk};
+
+use crate::model::Model;
+use crate::operation::{Operation, apply};
+use crate::verify::compare;
+
+pub(crate) struct Lab<const P: usize> {
+    pub(crate) disk: SimDisk,
+    pub(crate) pager: Option<Pager<P>>,
+    pub(crate) model: Model,
+}
+
+impl<const P: usize> Lab<P> {
+    /// A new file.
+    pub(crate) fn new() -> Self {
+        let disk = SimDisk::new();
+        let pager = PagerOptions::new().create_on(&disk).expect("nothing fails");
+        Lab { disk, pager: Some(pager), model: Model { generation: 1, ..Model::default() } }
+    }
+
+    /// A file to start from: fresh, half full, full, or just grown.
+    pub(crate) fn start(state: Start) -> Self {
+        let mut lab = Lab::new();
+        lab.disk.record(false);
+        let free = |lab: &Lab<P>| lab.pager.as_ref().expect("it is open").free_page_count();
+        match state {
+            Start::Fresh => {}
+            Start::HalfFull => {
+                let steps = [
+                    Operation::AllocProtectedBulk(3),
+                    Operation::AllocBulk(4),
+                    Operation::WriteProtected(1, 0x21),
+                    Operation::Store(2, 0x31),
+                    Operation::Free(1),
+                    Operation::Sync,
+                ];
+                steps.iter().for_each(|operation| lab.run(operation).expect("nothing fails"));
+            }
+            Start::Full => {
+                lab.run(&Operation::AllocProtectedBulk(2)).expect("nothing fails");
+                while free(&lab) > 0 {
+                    let count = u8::try_from(free(&lab).min(200)).expect("at most 200");
+                    lab.run(&Operation::AllocBulk(count)).expect("nothing fails");
+                }
+                lab.run(&Operation::Sync).expect("nothing fails");
+            }
+            Start::JustGrown => {
+                let count = u8::try_from(free(&lab).min(200) + 1).expect("at most 201");
+                lab.run(&Operation::AllocProtectedBulk(2)).expect("nothing fails");
+                lab.run(&Operation::AllocBulk(count)).expect("nothing fails");
+                lab.run(&Operation::FreeBulk(0, count)).expect("nothing fails");
+                lab.run(&Operation::AllocBulk(3)).expect("nothing fails");
+            }
+        }
+        lab.disk.record(true);
+        lab
+    }
+
+    /// Runs an operation on the pager and on the model. After an error the model is what it was.
+    pub(crate) fn run(&mut self, operation: &Operation) -> Result<()> {
+        match operation {
+            Operation::Reopen => {
+                self.pager.take().expect("it is open").close()?;
+                self.model.settle();
+                self.pager = Some(PagerOptions::new().open_on(&self.disk)?);
+            }
+            Operation::Drop => {
+                self.pager = None;
+                self.pager = Some(PagerOptions::new().open_on(&self.disk)?);
+                // Stores that no call has seen are in no image of the simulated disk.
+                let pager = self.pager.as_ref().expect("it is open");
+                for (id, page) in self.model.regular.iter_mut().filter(|(_, page)| !page.settled) {
+                    let id = diptych::PageId::from_u64(*id).expect("the model holds ids");
+                    page.fill = pager.page(id)?[0];
+                }
+                self.model.settle();
+            }
+            operation => apply(self.pager.as_mut().expect("it is open"), &mut self.model, operation)?,
+        }
+        Ok(())
+    }
+
+    /// Compares everything that the pager shows with the model.
+    pub(crate) fn compare(&self) {
+        let pager = self.pager.as_ref().expect("it is open");
+        assert_eq!(pager.generation().to_u64(), self.model.generation);
+        compare(pager, &self.model, &|_, page| Some(vec![page.fill]), 0);
+    }
+}
+
+/// What a file looks like before the operation that is crashed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Start {
+    Fresh,
+    HalfFull,
+    Full,
+    JustGrown,
+}
+
+impl Start {
+    pub(crate) const ALL: [Start; 4] = [Start::Fresh, Start::HalfFull, Start::Full, Start::JustGrown];
+}

@@ -1,0 +1,259 @@
+//! The operations that the tests run, on a pager and on its model at once.
+
+use diptych::{PageId, Pager, ProtectedPageId, Result, Transaction};
+use proptest::prelude::{Just, Strategy, any, prop, prop_oneof};
+
+use crate::model::{Model, Regular};
+
+/// One call of a pager, or one transaction. Picks are taken modulo what there is.
+#[derive(Clone, Debug)]
+pub(crate) enum Operation {
+    Alloc,
+    AllocBulk(u8),
+    Free(u8),
+    FreeBulk(u8, u8),
+    AllocProtected,
+    AllocProtectedBulk(u8),
+    FreeProtected(u8),
+    FreeProtectedBulk(u8, u8),
+    WriteProtected(u8, u8),
+    DropProtected(u8, u8),
+    /// Through the map, in place.
+    Store(u8, u8),
+    Sync,
+    /// Closed and opened again.
+    Reopen,
+    /// Dropped as a killed process drops it, and opened again.
+    Drop,
+    Transaction(Vec<Step>, bool),
+}
+
+/// One call inside a transaction.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    Alloc,
+    AllocBulk(u8),
+    Free(u8),
+    AllocProtected,
+    FreeProtected(u8),
+    WriteProtected(u8, u8),
+    ZeroProtected(u8),
+    /// A regular page of this transaction, or with `overwrite` an older one.
+    Write(u8, u8),
+    Header(u8),
+    Savepoint,
+    Rollback(u8),
+}
+
+pub(crate) fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        3 => Just(Step::Alloc),
+        1 => (0u8..40).prop_map(Step::AllocBulk),
+        2 => any::<u8>().prop_map(Step::Free),
+        2 => Just(Step::AllocProtected),
+        1 => any::<u8>().prop_map(Step::FreeProtected),
+        3 => (any::<u8>(), 1u8..).prop_map(|(pick, fill)| Step::WriteProtected(pick, fill)),
+        1 => any::<u8>().prop_map(Step::ZeroProtected),
+        3 => (any::<u8>(), 1u8..).prop_map(|(pick, fill)| Step::Write(pick, fill)),
+        1 => any::<u8>().prop_map(Step::Header),
+        1 => Just(Step::Savepoint),
+        1 => any::<u8>().prop_map(Step::Rollback),
+    ]
+}
+
+pub(crate) fn operation() -> impl Strategy<Value = Operation> {
+    prop_oneof![
+        2 => Just(Operation::Alloc),
+        1 => (0u8..60).prop_map(Operation::AllocBulk),
+        2 => any::<u8>().prop_map(Operation::Free),
+        1 => (any::<u8>(), 0u8..30).prop_map(|(pick, count)| Operation::FreeBulk(pick, count)),
+        1 => Just(Operation::AllocProtected),
+        1 => (0u8..20).prop_map(Operation::AllocProtectedBulk),
+        1 => any::<u8>().prop_map(Operation::FreeProtected),
+        1 => (any::<u8>(), 0u8..10).prop_map(|(pick, count)| Operation::FreeProtectedBulk(pick, count)),
+        2 => (any::<u8>(), 1u8..).prop_map(|(pick, fill)| Operation::WriteProtected(pick, fill)),
+        1 => (any::<u8>(), 1u8..).prop_map(|(pick, fill)| Operation::DropProtected(pick, fill)),
+        2 => (any::<u8>(), 1u8..).prop_map(|(pick, fill)| Operation::Store(pick, fill)),
+        1 => Just(Operation::Sync),
+        1 => Just(Operation::Reopen),
+        1 => Just(Operation::Drop),
+        4 => (prop::collection::vec(step(), 0..12), prop::bool::weighted(0.8))
+            .prop_map(|(steps, commit)| Operation::Transaction(steps, commit)),
+    ]
+}
+
+fn page<const P: usize>(id: u64) -> PageId<P> {
+    PageId::from_u64(id).expect("the model holds ids")
+}
+
+fn protected<const P: usize>(id: u64) -> ProtectedPageId<P> {
+    ProtectedPageId::from_u64(id).expect("the model holds ids")
+}
+
+fn insert<const P: usize>(model: &mut Model, id: PageId<P>) {
+    let old = model.regular.insert(id.to_u64(), Regular { fill: 0, settled: false });
+    assert_eq!(old, None, "{id} is handed out while it is in use");
+}
+
+fn insert_protected<const P: usize>(model: &mut Model, id: ProtectedPageId<P>) {
+    assert_eq!(model.protected.insert(id.to_u64(), 0), None, "{id} is handed out while it is in use");
+}
+
+/// Runs an operation other than [`Operation::Reopen`] and [`Operation::Drop`]. The model is changed as the pager has to be
+/// when the call returns; after an error it is as before.
+pub(crate) fn apply<const P: usize>(pager: &mut Pager<P>, model: &mut Model, operation: &Operation) -> Result<()> {
+    let mut after = model.clone();
+    let commits = run(pager, &mut after, operation)?;
+    let generation = pager.generation().to_u64();
+    assert!(generation == model.generation || commits && generation == model.generation + 1, "one commit at most");
+    after.generation = generation;
+    for (id, page) in after.regular.iter_mut() {
+        // The barriers of a commit settle everything older.
+        page.settled |= generation > model.generation && model.regular.contains_key(id);
+    }
+    *model = after;
+    Ok(())
+}
+
+fn run<const P: usize>(pager: &mut Pager<P>, model: &mut Model, operation: &Operation) -> Result<bool> {
+    match *operation {
+        Operation::Alloc => {
+            let id = pager.alloc()?;
+            assert!(pager.page(id)?.iter().all(|byte| *byte == 0), "a fresh page reads as zeros");
+            insert(model, id);
+        }
+        Operation::AllocBulk(count) => {
+            let ids = pager.alloc_bulk(count.into())?;
+            assert_eq!(ids.len(), usize::from(count));
+            for id in ids {
+                assert!(pager.page(id)?.iter().all(|byte| *byte == 0), "a fresh page reads as zeros");
+                insert(model, id);
+            }
+        }
+        Operation::Free(pick) => {
+            let Some(id) = model.pick_regular(pick) else { return Ok(false) };
+            pager.free(page(id))?;
+            model.regular.remove(&id);
+        }
+        Operation::FreeBulk(pick, count) => {
+            let ids = model.pick_many_regular(pick, count);
+            pager.free_bulk(ids.iter().map(|id| page(*id)).collect::<Vec<_>>())?;
+            model.regular.retain(|id, _| !ids.contains(id));
+        }
+        Operation::AllocProtected => insert_protected(model, pager.alloc_protected()?),
+        Operation::AllocProtectedBulk(count) => {
+            let ids = pager.alloc_protected_bulk(count.into())?;
+            ids.into_iter().for_each(|id| insert_protected(model, id));
+        }
+        Operation::FreeProtected(pick) => {
+            let Some(id) = model.pick_protected(pick) else { return Ok(false) };
+            pager.free_protected(protected(id))?;
+            model.protected.remove(&id);
+        }
+        Operation::FreeProtectedBulk(pick, count) => {
+            let ids = model.pick_many_protected(pick, count);
+            pager.free_protected_bulk(ids.iter().map(|id| protected(*id)).collect::<Vec<_>>())?;
+            model.protected.retain(|id, _| !ids.contains(id));
+        }
+        Operation::WriteProtected(pick, fill) => {
+            let Some(id) = model.pick_protected(pick) else { return Ok(false) };
+            let mut writer = pager.protected_mut(protected(id))?;
+            assert!(
+                writer.page().iter().all(|byte| *byte == model.protected[&id]),
+                "a writer starts from what is live"
+            );
+            writer.page_mut().fill(fill);
+            writer.commit()?;
+            model.protected.insert(id, fill);
+        }
+        Operation::DropProtected(pick, fill) => {
+            let Some(id) = model.pick_protected(pick) else { return Ok(false) };
+            pager.protected_mut(protected(id))?.page_mut().fill(fill);
+            return Ok(false);
+        }
+        Operation::Store(pick, fill) => {
+            let Some(id) = model.pick_regular(pick) else { return Ok(false) };
+            pager.page_mut(page(id))?.fill(fill);
+            model.regular.insert(id, Regular { fill, settled: false });
+            return Ok(false);
+        }
+        Operation::Sync => {
+            pager.sync()?;
+            model.settle();
+            return Ok(false);
+        }
+        Operation::Transaction(ref steps, commit) => {
+            let before = model.clone();
+            let mut transaction = pager.transaction()?;
+            run_steps(&mut transaction, model, steps)?;
+            if !commit {
+                drop(transaction);
+                *model = before;
+                return Ok(false);
+            }
+            transaction.commit()?;
+        }
+        Operation::Reopen | Operation::Drop => unreachable!("the lab opens and closes pagers"),
+    }
+    Ok(true)
+}
+
+fn run_steps<const P: usize>(tx: &mut Transaction<'_, P>, model: &mut Model, steps: &[Step]) -> Result<()> {
+    let before = model.clone();
+    let mut savepoints = Vec::new();
+    for step in steps {
+        match *step {
+            Step::Alloc => insert(model, tx.alloc()?),
+            Step::AllocBulk(count) => tx.alloc_bulk(count.into())?.into_iter().for_each(|id| insert(model, id)),
+            Step::Free(pick) => {
+                let Some(id) = model.pick_regular(pick) else { continue };
+                tx.free(page(id))?;
+                model.regular.remove(&id);
+                assert!(tx.page(page(id)).is_err(), "a freed page is gone");
+            }
+            Step::AllocProtected => insert_protected(model, tx.alloc_protected()?),
+            Step::FreeProtected(pick) => {
+                let Some(id) = model.pick_protected(pick) else { continue };
+                tx.free_protected(protected(id))?;
+                model.protected.remove(&id);
+                assert!(tx.protected(protected(id)).is_err(), "a freed page is gone");
+            }
+            Step::WriteProtected(pick, fill) => {
+                let Some(id) = model.pick_protected(pick) else { continue };
+                let content = tx.protected_mut(protected(id))?;
+                assert!(content.iter().all(|byte| *byte == model.protected[&id]));
+                content.fill(fill);
+                model.protected.insert(id, fill);
+            }
+            Step::ZeroProtected(pick) => {
+                let Some(id) = model.pick_protected(pick) else { continue };
+                assert!(tx.protected_zeroed(protected(id))?.iter().all(|byte| *byte == 0));
+                model.protected.insert(id, 0);
+            }
+            Step::Write(pick, fill) => {
+                let Some(id) = model.pick_regular(pick) else { continue };
+                let is_older = before.regular.contains_key(&id);
+                let content = if is_older { tx.overwrite(page(id))? } else { tx.page_mut(page(id))? };
+                assert!(content.iter().all(|byte| *byte == model.regular[&id].fill));
+                content.fill(fill);
+                // Written in a transaction it is durable with it.
+                model.regular.insert(id, Regular { fill, settled: true });
+            }
+            Step::Header(fill) => {
+                tx.set_header(&[fill; 128])?;
+                model.header = fill;
+            }
+            Step::Savepoint => savepoints.push((tx.savepoint(), model.clone())),
+            Step::Rollback(pick) => {
+                let Some(at) = usize::from(pick).checked_rem(savepoints.len()) else { continue };
+                tx.rollback_to(&savepoints[at].0)?;
+                *model = savepoints[at].1.clone();
+                savepoints.truncate(at + 1);
+            }
+        }
+    }
+    for (id, content) in &model.regular {
+        assert!(tx.page(page(*id))?.iter().all(|byte| *byte == content.fill), "a transaction sees its own writes");
+    }
+    Ok(())
+}

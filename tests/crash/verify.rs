@@ -1,0 +1,97 @@
+//! What must hold of an image: one function, used by every test.
+
+use diptych::{PageId, Pager, PagerOptions, ProtectedPageId, SimDisk, SimImage};
+
+use crate::model::{Model, Regular};
+
+/// Opens what a crash left and compares it with the states that it may be in. Returns whether recovery had work to do.
+/// `damaged` sectors of pages that were being overwritten in place may hold anything.
+///
+/// # Panics
+///
+/// With the invariant that does not hold.
+pub(crate) fn verify<const P: usize>(image: SimImage, before: &Model, after: &Model, damaged: usize) -> bool {
+    let disk = SimDisk::from_image(image);
+    disk.record(false);
+    let pager =
+        PagerOptions::new().open_on::<P>(&disk).unwrap_or_else(|error| panic!("the image does not open: {error}"));
+    let clean = pager.recovery().is_clean();
+    let generation = pager.generation().to_u64();
+    let model = match generation {
+        _ if generation == after.generation => after,
+        _ if generation == before.generation => before,
+        _ => panic!("generation {generation} is neither {} nor {}", before.generation, after.generation),
+    };
+    compare(&pager, model, &unsettled(before, after), damaged);
+    assert_eq!(pager.check(), [], "a check finds nothing");
+    drop(pager);
+
+    // Opening again changes no byte and reports nothing.
+    let settled = disk.cached_image().fingerprint();
+    let pager = PagerOptions::new().open_on::<P>(&disk).unwrap_or_else(|error| panic!("it opens only once: {error}"));
+    assert!(pager.recovery().is_clean(), "{:?}", pager.recovery());
+    drop(pager);
+    assert_eq!(disk.cached_image().fingerprint(), settled, "opening again changes bytes");
+    !clean
+}
+
+/// A full cycle works afterwards.
+pub(crate) fn verify_cycle<const P: usize>(image: SimImage) {
+    let disk = SimDisk::from_image(image);
+    let mut pager = PagerOptions::new().open_on::<P>(&disk).expect("the image was opened before");
+    let count = usize::try_from(pager.free_page_count()).expect("a small file") + 3;
+    let ids = pager.alloc_bulk(count).expect("there is space");
+    let id = pager.alloc_protected().expect("there is space");
+    let mut writer = pager.protected_mut(id).expect("it was allocated");
+    writer.page_mut().fill(0x77);
+    writer.commit().expect("nothing fails");
+    pager.page_mut(ids[0]).expect("it was allocated").fill(0x78);
+    pager.close().expect("nothing fails");
+    let pager = PagerOptions::new().open_on::<P>(&disk).expect("it was closed");
+    assert!(pager.protected(id).expect("it was written").iter().all(|byte| *byte == 0x77));
+    assert!(pager.page(ids[0]).expect("it was written").iter().all(|byte| *byte == 0x78));
+    assert!(pager.recovery().is_clean());
+    assert_eq!(pager.check(), []);
+}
+
+/// Which fills each sector of a page may hold: `None` is anything.
+fn unsettled(before: &Model, after: &Model) -> impl Fn(u64, Regular) -> Option<Vec<u8>> {
+    let (before, after) = (before.regular.clone(), after.regular.clone());
+    move |id, page| {
+        let (old, new) = (before.get(&id), after.get(&id));
+        if [old, new].into_iter().flatten().any(|page| !page.settled) {
+            return None;
+        }
+        let mut fills = vec![page.fill];
+        fills.extend([old, new].into_iter().flatten().map(|page| page.fill));
+        Some(fills)
+    }
+}
+
+/// Compares all that a pager shows with a model.
+pub(crate) fn compare<const P: usize>(
+    pager: &Pager<P>,
+    model: &Model,
+    allowed: &dyn Fn(u64, Regular) -> Option<Vec<u8>>,
+    damaged: usize,
+) {
+    let regular: Vec<u64> = pager.iter_allocated_pages().map(PageId::to_u64).collect();
+    assert_eq!(regular, model.regular.keys().copied().collect::<Vec<_>>(), "regular pages");
+    let protected: Vec<u64> = pager.iter_allocated_protected_pages().map(ProtectedPageId::to_u64).collect();
+    assert_eq!(protected, model.protected.keys().copied().collect::<Vec<_>>(), "protected pages");
+    assert_eq!(pager.header(), &[model.header; 128], "the header");
+    for (id, fill) in &model.protected {
+        let id = ProtectedPageId::from_u64(*id).expect("the model holds ids");
+        let content = pager.protected(id).unwrap_or_else(|error| panic!("{id}: {error}"));
+        assert!(content.iter().all(|byte| byte == fill), "{id} does not hold {fill:#x}");
+    }
+    for (id, page) in &model.regular {
+        let Some(fills) = allowed(*id, *page) else { continue };
+        let id = PageId::from_u64(*id).expect("the model holds ids");
+        let content = pager.page(id).unwrap_or_else(|error| panic!("{id}: {error}"));
+        let is_whole = |sector: &&[u8]| fills.contains(&sector[0]) && sector.iter().all(|byte| *byte == sector[0]);
+        let wrong = content.chunks(512).filter(|sector| !is_whole(sector)).count();
+        let overwritten = fills.iter().any(|fill| *fill != page.fill);
+        assert!(wrong <= if overwritten { damaged } else { 0 }, "{wrong} sectors of {id} hold none of {fills:x?}");
+    }
+}
