@@ -1,12 +1,12 @@
 //! The only writer of live state.
 //!
 //! ```text
-//!   window 1                                          barrier   window 2        barrier   memory
-//!   copies that are not live, fresh regular pages,       │      the slot that      │      live = staged,
-//!   overwrites, the metadata copy that is not live       │      is not live        │      zeros into recycled pages
-//!                                                        │                         │
-//!   a failure leaves the pager as it was, unless an      │      from here on a failure
-//!   overwrite had begun                                  │      poisons (I5)       │
+//!   window 1                                    barrier   window 2       barrier   afterwards
+//!   copies that are not live, fresh regular        │      the slot that     │      zeros into recycled pages,
+//!   pages │ overwrites │ the metadata copy         │      is not live       │      live = staged
+//!         │              that is not live          │                        │
+//!         ▼
+//!   until here a failure leaves the pager as it was, from here on it poisons (I5)
 //! ```
 //!
 //! I1: only copies that the live state does not name are written, and pages that it calls free. I3: what the metadata names is
@@ -120,7 +120,6 @@ impl Engine {
         }
 
         let metadata = self.write_window(&mut state, &contents)?;
-        self.poisoned = true;
         self.storage.barrier(&mut self.region, Barrier::Bytes).map_err(|source| self.io_error("sync", source))?;
         self.write_slot(&state, &metadata)?;
         self.storage.barrier(&mut self.region, Barrier::Bytes).map_err(|source| self.io_error("sync", source))?;
@@ -165,6 +164,8 @@ impl Engine {
             self.write_pages(&regular)?;
         }
         let metadata = metadata_of(self.identity, state, regular_list).encode();
+        // Recovery may adopt a commit whose metadata it finds, so whether this one happened is not known from here on.
+        self.poisoned = true;
         self.write(&[&metadata[..]], METADATA_OFFSETS[self.live_metadata.other().index()])?;
         Ok(metadata)
     }

@@ -355,7 +355,6 @@ impl Reserved {
     /// The verdict, and the state that it names.
     fn decide(&mut self, reader: &Reader<'_>, take_older: bool) -> Result<(Verdict, State)> {
         let mut states: [Option<State>; 2] = [None, None];
-        let mut call_failed = None;
         let mut walk = |copy: TwinCopy, proof: Proof| {
             let Ok(metadata) = &self.metadata[copy.index()] else { unreachable!("only whole copies are walked") };
             let walked = reader.state(metadata, Block::Metadata(copy)).and_then(|state| {
@@ -366,20 +365,11 @@ impl Reserved {
             match walked {
                 Ok(None) => Walk::Verifies,
                 Ok(Some(page)) => Walk::PageDiffers { page },
-                Err(error) => {
-                    // A call that fails says nothing about the file, so nothing may be refused because of it.
-                    if error.is_io() && call_failed.is_none() {
-                        call_failed = Some(error);
-                        return Walk::Fails(Error::Poisoned);
-                    }
-                    Walk::Fails(error)
-                }
+                Err(error) if error.is_io() => Walk::Unreadable(error),
+                Err(error) => Walk::Fails(error),
             }
         };
         let chosen = choose(&self.evidence(reader.key), take_older, &mut walk);
-        if let Some(error) = call_failed {
-            return Err(error);
-        }
         // Where blocks that could not be read are missed, the call that failed is the reason, and it may succeed next time.
         let missed = matches!(chosen, Err(Refusal::Block(..)));
         if missed && let Some(error) = first_failure(&mut self.failures, reader.storage) {

@@ -4,14 +4,20 @@
 //! there is asked of the caller, who reads the file. The choice itself touches nothing, so a table of cases tests it.
 //!
 //! ```text
-//!   newest whole slot at g ── its metadata whole, its twins verify ──┬─ other slot whole or void ─────────────▶ g
-//!          │                                                         └─ other slot bad, metadata at g+1 whole:
+//!   newest whole slot at g ── its metadata whole, its twins verify ──┬─ no metadata at g+1 ──────────────────▶ g
+//!          │                                                         └─ metadata at g+1 whole:
 //!          │                                                               all that g+1 wrote is there ───────▶ g+1
 //!          │                                                               its twins are not ─────────────────▶ g
-//!          │                                                               only a regular page differs ───────▶ refuse
+//!          │                                                               only a regular page differs
+//!          │                                                                 and the other slot is bad ───────▶ refuse
+//!          │                                                                 and it is whole ─────────────────▶ g
 //!          └─ otherwise: a promise is broken, that is no crash ───────────────────────────────────────────────▶ refuse
 //!   no whole slot: the metadata copies under the same rules, the newer first
 //! ```
+//!
+//! A commit that is all there is taken whether its slot was torn or never written: then a slot that the disk lost is
+//! survived as well. Only a slot that is bad may have named a commit that was acknowledged, so only then a regular page that
+//! differs, or a block that cannot be read, leaves two stories possible.
 //!
 //! Everything refused is voided by the caller before anything is staged, and what the verdict rests on is written again.
 
@@ -56,6 +62,8 @@ pub(super) enum Proof {
 pub(super) enum Walk {
     Verifies,
     Fails(Error),
+    /// A call failed, which says nothing about what is there.
+    Unreadable(Error),
     /// All twins verify, and a regular page does not hold what the commit wrote.
     PageDiffers {
         page: u64,
@@ -137,7 +145,7 @@ fn keep_promise(
             refuse("checksum", slot.metadata_checksum, checksum)
         }
         MetadataEvidence::Commit { .. } => match walk(slot.copy, Proof::Named) {
-            Walk::Fails(error) => Err(Refusal::Walk(error)),
+            Walk::Fails(error) | Walk::Unreadable(error) => Err(Refusal::Walk(error)),
             Walk::Verifies | Walk::PageDiffers { .. } => Ok(()),
         },
     }
@@ -179,16 +187,17 @@ fn choose_from_slot(
         MetadataEvidence::Commit { generation, .. } => Some(generation),
         _ => None,
     };
-    if other_is_bad && candidate == Some(slot.generation + 1) {
+    if candidate == Some(slot.generation + 1) {
         let generation = slot.generation + 1;
         match walk(unnamed, Proof::Unnamed) {
             Walk::Verifies => {
                 return Ok(Verdict { copy: unnamed, generation, slot: other_at, adopted: true, ..stays });
             }
-            Walk::PageDiffers { page } if !take_older => {
+            Walk::PageDiffers { page } if other_is_bad && !take_older => {
                 return Err(Refusal::Ambiguous { candidate: generation, stands: slot.generation, page });
             }
-            Walk::PageDiffers { .. } | Walk::Fails(_) => {}
+            Walk::Unreadable(error) if other_is_bad => return Err(Refusal::Walk(error)),
+            Walk::PageDiffers { .. } | Walk::Unreadable(_) | Walk::Fails(_) => {}
         }
     }
     stays.void_slots[other_at] = other_is_bad;
@@ -253,12 +262,13 @@ fn choose_from_metadata(
             }
             refusal
         }
+        Walk::Unreadable(error) => return Err(Refusal::Walk(error)),
         Walk::Fails(error) => Refusal::Walk(error),
     };
     // The older copy was durable before the newer one was begun, so its regular pages need no proof.
     let Some(older) = older else { return Err(refusal) };
     match walk(newer.other(), Proof::Named) {
-        Walk::Fails(error) => Err(Refusal::Walk(error)),
+        Walk::Fails(error) | Walk::Unreadable(error) => Err(Refusal::Walk(error)),
         Walk::Verifies | Walk::PageDiffers { .. } => {
             verdict.void_metadata[newer.index()] = true;
             Ok(Verdict { copy: newer.other(), generation: older, ..verdict })
@@ -289,6 +299,7 @@ mod tests {
     enum Finds {
         Whole,
         Broken,
+        Unreadable,
         OtherPage,
     }
 
@@ -296,6 +307,7 @@ mod tests {
         choose(&Evidence { slots, metadata }, older, &mut |copy, proof| match (finds[copy.index()], proof) {
             (Finds::Whole, _) | (Finds::OtherPage, Proof::Named) => Walk::Verifies,
             (Finds::Broken, _) => Walk::Fails(Error::Poisoned),
+            (Finds::Unreadable, _) => Walk::Unreadable(Error::ForeignSavepoint),
             (Finds::OtherPage, Proof::Unnamed) => Walk::PageDiffers { page: 9 },
         })
     }
@@ -329,11 +341,21 @@ mod tests {
     }
 
     #[test]
-    fn metadata_that_no_slot_waits_for_is_an_unfinished_commit_and_is_voided() {
-        let verdict = decide([slot(7, A), slot(6, B)], [metadata(7), metadata(8)], WHOLE, false);
-        takes(verdict, 7, NONE, SECOND);
-        let verdict = decide([slot(7, A), Slots::Void], [metadata(7), metadata(8)], WHOLE, false);
-        takes(verdict, 7, NONE, SECOND);
+    fn a_commit_that_is_all_there_is_adopted_though_its_slot_was_never_written() {
+        for other in [slot(6, B), Slots::Void] {
+            let verdict = decide([slot(7, A), other], [metadata(7), metadata(8)], WHOLE, false);
+            let verdict = takes(verdict, 8, NONE, NONE);
+            assert_eq!((verdict.adopted, verdict.slot, verdict.copy), (true, 1, B));
+        }
+    }
+
+    #[test]
+    fn an_unfinished_commit_is_voided() {
+        for finds in [Finds::Broken, Finds::OtherPage, Finds::Unreadable] {
+            let finds = [Finds::Whole, finds];
+            let verdict = decide([slot(7, A), slot(6, B)], [metadata(7), metadata(8)], finds, false);
+            takes(verdict, 7, NONE, SECOND);
+        }
         let torn = decide([slot(7, A), slot(6, B)], [metadata(7), Metadata::Bad(TORN)], WHOLE, false);
         takes(torn, 7, NONE, SECOND);
     }
@@ -366,6 +388,16 @@ mod tests {
         let refused = decide(evidence.0, evidence.1, finds, false);
         assert!(matches!(refused, Err(Refusal::Ambiguous { candidate: 8, stands: 7, page: 9 })));
         takes(decide(evidence.0, evidence.1, finds, true), 7, SECOND, SECOND);
+    }
+
+    #[test]
+    fn a_call_that_fails_refuses_no_commit_that_may_have_been_acknowledged() {
+        let finds = [Finds::Whole, Finds::Unreadable];
+        let unreadable = decide([slot(7, A), Slots::Bad(TORN)], [metadata(7), metadata(8)], finds, true);
+        assert!(matches!(unreadable, Err(Refusal::Walk(Error::ForeignSavepoint))));
+        let lost = [Slots::Bad(TORN), Slots::Bad(TORN)];
+        let unreadable = decide(lost, [metadata(7), metadata(8)], finds, true);
+        assert!(matches!(unreadable, Err(Refusal::Walk(Error::ForeignSavepoint))));
     }
 
     #[test]

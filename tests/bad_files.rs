@@ -1,0 +1,329 @@
+//! Files that are not what they should be: a typed error that names what is wrong, or a state that was acknowledged.
+//! A failed open changes no byte.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use diptych::{Block, Error, PageId, Pager, PagerOptions, ProtectedPageId, SimDisk, SimImage, TwinCopy};
+use tempfile::TempDir;
+
+const BLOCK: usize = 4096;
+const P: usize = 4096;
+
+/// Opens a file that must be refused, and checks that it stays as it is.
+#[track_caller]
+fn refused<const N: usize>(path: &Path) -> Error {
+    let before = fs::read(path).ok();
+    let error = Pager::<N>::open(path).expect_err("the file is refused");
+    assert_eq!(fs::read(path).ok(), before, "a failed open changes bytes");
+    assert!(!error.to_string().is_empty());
+    error
+}
+
+fn with_content(content: &[u8]) -> (TempDir, std::path::PathBuf) {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("file");
+    fs::write(&path, content).unwrap();
+    (directory, path)
+}
+
+#[test]
+fn an_empty_file_is_refused_as_empty() {
+    let (_directory, path) = with_content(b"");
+    assert!(matches!(refused::<P>(&path), Error::Empty { expected: 20480 }));
+}
+
+#[test]
+fn a_file_shorter_than_the_reserved_region_is_refused_with_both_lengths() {
+    for len in [1, 511, 4096, 20479] {
+        let (_directory, path) = with_content(&vec![0; len]);
+        let error = refused::<P>(&path);
+        assert!(matches!(error, Error::TooShort { expected: 20480, found } if found == len as u64), "{error}");
+    }
+}
+
+#[test]
+fn a_file_of_another_program_is_refused_as_such() {
+    for content in [vec![0; 40_000], vec![0xff; 40_000], b"SQLite format 3\0".repeat(3000)] {
+        let (_directory, path) = with_content(&content);
+        let found = u64::from_le_bytes(content[..8].try_into().unwrap());
+        let error = refused::<P>(&path);
+        assert!(matches!(error, Error::NotDiptych { found: it, .. } if it == found), "{error}");
+    }
+}
+
+#[test]
+fn a_file_of_another_page_size_is_refused_with_both_sizes() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("file");
+    Pager::<16384>::create(&path).unwrap().close().unwrap();
+    let error = refused::<P>(&path);
+    assert!(matches!(error, Error::PageSize { expected: 4096, found: 16384 }), "{error}");
+    assert!(error.to_string().contains("16384") && error.to_string().contains("4096"));
+}
+
+#[test]
+fn a_file_of_a_newer_format_is_refused_with_both_versions() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("file");
+    Pager::<P>::create(&path).unwrap().close().unwrap();
+    let mut content = fs::read(&path).unwrap();
+    content[8..12].copy_from_slice(&1u32.to_le_bytes());
+    let crc = crc32fast::hash(&content[..60]);
+    content[60..64].copy_from_slice(&crc.to_le_bytes());
+    fs::write(&path, &content).unwrap();
+    assert!(matches!(refused::<P>(&path), Error::FormatVersion { expected: 0, found: 1 }));
+}
+
+#[test]
+fn what_is_no_file_is_refused_with_path_and_operation() {
+    let directory = TempDir::new().unwrap();
+    let missing = directory.path().join("missing");
+    for (path, kind) in [(missing.as_path(), io::ErrorKind::NotFound), (directory.path(), io::ErrorKind::IsADirectory)]
+    {
+        match refused::<P>(path) {
+            Error::Io { op: "open", path: named, source } => {
+                assert_eq!(named, path);
+                assert_eq!(source.kind(), kind);
+            }
+            other => panic!("{other}"),
+        }
+    }
+}
+
+#[test]
+fn a_file_shorter_than_its_metadata_says_is_refused_with_both_lengths() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("file");
+    Pager::<P>::create(&path).unwrap().close().unwrap();
+    let len = fs::metadata(&path).unwrap().len();
+    for cut in (20480..len).step_by(512) {
+        fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(cut).unwrap();
+        let error = refused::<P>(&path);
+        assert!(matches!(error, Error::Truncated { expected, found } if expected == len && found == cut), "{error}");
+        assert!(error.is_corruption());
+        fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(len).unwrap();
+    }
+}
+
+#[test]
+fn a_file_longer_than_its_metadata_says_is_accepted_and_reported() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("file");
+    Pager::<P>::create(&path).unwrap().close().unwrap();
+    let mut content = fs::read(&path).unwrap();
+    content.extend([0xaa; 5000]);
+    fs::write(&path, &content).unwrap();
+    let mut pager = Pager::<P>::open(&path).unwrap();
+    assert_eq!(pager.recovery().tail_bytes, 5000);
+    assert!(!pager.recovery().is_clean());
+    // What was there is not what a new page holds.
+    let ids = pager.alloc_bulk(40).unwrap();
+    assert!(ids.iter().all(|id| pager.page(*id).unwrap().iter().all(|byte| *byte == 0)));
+    assert_eq!(pager.check(), []);
+    pager.close().unwrap();
+    assert!(Pager::<P>::open(&path).unwrap().recovery().is_clean());
+}
+
+/// What a pager shows, to tell acknowledged states apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Shown {
+    generation: u64,
+    regular: Vec<u64>,
+    protected: BTreeMap<u64, u8>,
+    header: u8,
+}
+
+fn shown(pager: &Pager<P>) -> Result<Shown, Error> {
+    let mut protected = BTreeMap::new();
+    for id in pager.iter_allocated_protected_pages() {
+        protected.insert(id.to_u64(), pager.protected(id)?[17]);
+    }
+    Ok(Shown {
+        generation: pager.generation().to_u64(),
+        regular: pager.iter_allocated_pages().map(PageId::to_u64).collect(),
+        protected,
+        header: pager.header()[0],
+    })
+}
+
+/// A file with nodes in both tables, at generation g, its image at g - 1, and what both show.
+fn two_generations() -> ([SimImage; 2], [Shown; 2]) {
+    let disk = SimDisk::new();
+    let mut pager = PagerOptions::new().create_on::<P>(&disk).unwrap();
+    let ids = pager.alloc_protected_bulk(150).unwrap();
+    let pages = pager.alloc_bulk(60).unwrap();
+    for round in 1..=2u8 {
+        let mut tx = pager.transaction().unwrap();
+        tx.protected_mut(ids[0]).unwrap().fill(round);
+        tx.protected_mut(ids[140]).unwrap().fill(round);
+        tx.set_header(&[round; 128]).unwrap();
+        tx.commit().unwrap();
+    }
+    let older = (disk.cached_image(), shown(&pager).unwrap());
+    let mut tx = pager.transaction().unwrap();
+    tx.free(pages[5]).unwrap();
+    tx.protected_mut(ids[1]).unwrap().fill(3);
+    tx.protected_mut(ids[140]).unwrap().fill(3);
+    tx.set_header(&[3; 128]).unwrap();
+    tx.commit().unwrap();
+    let newer = (disk.cached_image(), shown(&pager).unwrap());
+    pager.close().unwrap();
+    ([older.0, newer.0], [older.1, newer.1])
+}
+
+/// What may become of a damaged file: a state that was acknowledged last, or a refusal that names something.
+fn survives_or_is_refused(image: SimImage, newest: &Shown, what: &str) -> bool {
+    let disk = SimDisk::from_image(image);
+    let before = disk.cached_image().fingerprint();
+    match PagerOptions::new().open_on::<P>(&disk) {
+        Ok(pager) => {
+            match shown(&pager) {
+                Ok(found) => assert_eq!(&found, newest, "{what}"),
+                // A protected page is verified when it is touched.
+                Err(Error::Corrupt { block: Block::ProtectedPage { .. }, field: "checksum", .. }) => {
+                    assert_ne!(pager.check(), [], "{what}: a check finds what a touch finds");
+                }
+                Err(error) => panic!("{what}: {error}"),
+            }
+            true
+        }
+        Err(Error::Corrupt { block, field, .. }) => {
+            assert!(!field.is_empty(), "{what}: {block}");
+            assert_eq!(disk.cached_image().fingerprint(), before, "{what}: a failed open changes bytes");
+            false
+        }
+        Err(error) => panic!("{what}: {error}"),
+    }
+}
+
+fn damages(image: &SimImage, older: &SimImage, offset: u64, len: usize) -> Vec<(&'static str, SimImage)> {
+    let replaced = |bytes: &[u8]| {
+        let mut damaged = image.clone();
+        damaged.write(offset, bytes);
+        damaged
+    };
+    let mut stale = vec![0; len];
+    older.read(offset, &mut stale);
+    let mut torn = vec![0; len];
+    image.read(offset, &mut torn);
+    torn[..len / 2].fill(0x3c);
+    let noise: Vec<u8> = (0..len).map(|at| ((at * 7919) % 251) as u8).collect();
+    let mut flipped = image.clone();
+    flipped.flip_bit(offset + 20, 3);
+    vec![
+        ("zeroed", replaced(&vec![0; len])),
+        ("all ones", replaced(&vec![0xff; len])),
+        ("random", replaced(&noise)),
+        ("torn", replaced(&torn)),
+        ("flipped", flipped),
+        ("stale", replaced(&stale)),
+    ]
+}
+
+#[test]
+fn one_bad_block_anywhere_never_yields_a_wrong_state() {
+    let ([older, newer], [old, newest]) = two_generations();
+    assert!(old.generation + 1 == newest.generation && old != newest);
+    let (mut survived, mut refused) = (0, 0);
+    for block in 0..newer.len() / BLOCK as u64 {
+        for (how, damaged) in damages(&newer, &older, block * BLOCK as u64, BLOCK) {
+            let what = format!("block {block} {how}");
+            if survives_or_is_refused(damaged, &newest, &what) { survived += 1 } else { refused += 1 }
+        }
+    }
+    assert!(survived > 100 && refused > 10, "{survived} survived, {refused} refused");
+}
+
+#[test]
+fn every_bit_of_the_reserved_region_may_flip() {
+    let ([_, newer], [_, newest]) = two_generations();
+    for offset in 0..20480u64 {
+        // All bits of the small structures, one of each byte of the metadata, here and there one of what nothing uses.
+        let bits = match offset % 4096 {
+            0..64 => 0..8,
+            _ if offset >= 12288 || offset % 97 == 0 => 3..4,
+            _ => continue,
+        };
+        for bit in bits {
+            let mut damaged = newer.clone();
+            damaged.flip_bit(offset, bit);
+            survives_or_is_refused(damaged, &newest, &format!("bit {bit} of byte {offset}"));
+        }
+    }
+}
+
+#[test]
+fn a_lost_identity_is_rebuilt_and_reported() {
+    let ([_, newer], [_, newest]) = two_generations();
+    let mut damaged = newer.clone();
+    damaged.write(0, &[0; BLOCK]);
+    let disk = SimDisk::from_image(damaged);
+    let pager = PagerOptions::new().open_on::<P>(&disk).unwrap();
+    assert!(pager.recovery().identity_rebuilt);
+    assert_eq!(shown(&pager).unwrap(), newest);
+    drop(pager);
+    assert!(PagerOptions::new().open_on::<P>(&disk).unwrap().recovery().is_clean());
+}
+
+#[test]
+fn both_slots_lost_are_rebuilt_from_the_metadata() {
+    let ([_, newer], [_, newest]) = two_generations();
+    let mut damaged = newer.clone();
+    damaged.write(4096, &[0x55; 2 * BLOCK]);
+    let pager = PagerOptions::new().open_on::<P>(&SimDisk::from_image(damaged)).unwrap();
+    assert!(pager.recovery().adopted);
+    assert_eq!(shown(&pager).unwrap(), newest);
+}
+
+#[test]
+fn a_broken_promise_is_refused_by_name_and_the_older_state_taken_on_request() {
+    let ([_, newer], [old, newest]) = two_generations();
+    for copy in [TwinCopy::A, TwinCopy::B] {
+        let mut damaged = newer.clone();
+        damaged.write(12288 + 4096 * copy.index() as u64, &[0x55; BLOCK]);
+        match PagerOptions::new().open_on::<P>(&SimDisk::from_image(damaged.clone())) {
+            Ok(pager) => assert_eq!(shown(&pager).unwrap(), newest, "the copy was the older one"),
+            Err(Error::Corrupt { block, .. }) => {
+                assert_eq!(block, Block::Metadata(copy));
+                let options = PagerOptions::new().accept_older_state(true);
+                let pager = options.open_on::<P>(&SimDisk::from_image(damaged)).unwrap();
+                assert_eq!(pager.recovery().passed_over.map(|generation| generation.to_u64()), Some(newest.generation));
+                assert_eq!(pager.generation().to_u64(), old.generation);
+                assert_eq!(pager.header()[0], old.header);
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[test]
+fn a_protected_page_that_rots_is_an_error_on_touch_and_can_be_healed() {
+    let disk = SimDisk::new();
+    let mut pager = PagerOptions::new().create_on::<P>(&disk).unwrap();
+    let id = pager.alloc_protected().unwrap();
+    let mut writer = pager.protected_mut(id).unwrap();
+    writer.page_mut().fill(0x42);
+    writer.commit().unwrap();
+    pager.close().unwrap();
+    let mut image = disk.cached_image();
+    let bytes = image.to_vec();
+    let at = bytes.chunks(P).position(|page| page.iter().all(|byte| *byte == 0x42)).unwrap() as u64;
+    image.flip_bit(at * P as u64 + 99, 1);
+
+    let disk = SimDisk::from_image(image);
+    let mut pager = PagerOptions::new().open_on::<P>(&disk).unwrap();
+    let error = pager.protected(id).unwrap_err();
+    let named = matches!(error, Error::Corrupt { block: Block::ProtectedPage { id: 1 }, page, field: "checksum", .. } if page == at);
+    assert!(named, "{error}");
+    assert!(pager.protected_mut(id).is_err(), "a writer starts from what is live");
+    assert_eq!(pager.check().len(), 1);
+    let mut writer = pager.protected_zeroed(id).unwrap();
+    writer.page_mut()[0] = 1;
+    writer.commit().unwrap();
+    assert_eq!(pager.protected(id).unwrap()[..2], [1, 0]);
+    assert_eq!(pager.check(), []);
+    assert_eq!(ProtectedPageId::<P>::from_u64(1), Some(id));
+}

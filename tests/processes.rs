@@ -1,0 +1,250 @@
+//! Real files and real processes: killed writers, a limit on the file's size, and a second opener.
+//!
+//! A test that needs another process starts itself again; the environment tells the copy what to do.
+
+#![cfg(unix)]
+
+use std::env;
+use std::fs;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use diptych::{Error, Pager, PagerOptions, ProtectedPageId};
+use tempfile::TempDir;
+
+const FILE: &str = "DIPTYCH_TEST_FILE";
+
+/// The file that this process is to work on, if it is the second one.
+fn file_of_second_process() -> Option<PathBuf> {
+    env::var_os(FILE).map(PathBuf::from)
+}
+
+/// Starts this test again on a file, through a shell that runs `setup` first.
+fn start_again(test: &str, file: &Path, setup: &str) -> Child {
+    Command::new("sh")
+        .arg("-c")
+        .arg(format!("{setup} exec \"$0\" --exact {test} --nocapture --test-threads=1"))
+        .arg(env::current_exe().unwrap())
+        .env(FILE, file)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+const PAGES: u64 = 12;
+
+/// Every commit writes its number to the header, to all protected pages, and to a fresh regular page that it names; and
+/// prints it when it is durable.
+fn commit_for_ever(path: &Path) {
+    let mut pager = Pager::<4096>::open(path).unwrap();
+    let ids: Vec<ProtectedPageId<4096>> = pager.iter_allocated_protected_pages().collect();
+    let mut number = u64::from_le_bytes(pager.header()[..8].try_into().unwrap());
+    let mut old = pager.iter_allocated_pages().next();
+    loop {
+        number += 1;
+        let mut tx = pager.transaction().unwrap();
+        for id in &ids {
+            tx.protected_mut(*id).unwrap()[..8].copy_from_slice(&number.to_le_bytes());
+        }
+        let fresh = tx.alloc().unwrap();
+        tx.page_mut(fresh).unwrap().fill(number.to_le_bytes()[0]);
+        if let Some(old) = old.replace(fresh) {
+            tx.free(old).unwrap();
+        }
+        tx.set_header(&number.to_le_bytes()).unwrap();
+        tx.commit().unwrap();
+        writeln!(io::stdout(), "committed {number}").unwrap();
+    }
+}
+
+#[test]
+fn a_killed_process_loses_nothing_that_was_acknowledged() {
+    if let Some(path) = file_of_second_process() {
+        commit_for_ever(&path);
+    }
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("file");
+    let mut pager = Pager::<4096>::create(&path).unwrap();
+    pager.alloc_protected_bulk(PAGES.try_into().unwrap()).unwrap();
+    pager.close().unwrap();
+
+    let mut last = 0;
+    for round in 0..25u64 {
+        let mut child = start_again("a_killed_process_loses_nothing_that_was_acknowledged", &path, "");
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut acknowledged = |line: Option<io::Result<String>>| {
+            let line = line?.unwrap();
+            if let Some((_, number)) = line.split_once("committed ") {
+                last = number.parse().unwrap();
+            }
+            Some(())
+        };
+        // At least one commit, then some time that falls anywhere into the next ones.
+        for _ in 0..5 {
+            acknowledged(lines.next());
+        }
+        thread::sleep(Duration::from_micros(round * round * 37 % 9000));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        while acknowledged(lines.next()).is_some() {}
+
+        let pager = Pager::<4096>::open(&path).unwrap();
+        let found = u64::from_le_bytes(pager.header()[..8].try_into().unwrap());
+        assert!(found == last || found == last + 1, "{last} was acknowledged, {found} is there");
+        for id in pager.iter_allocated_protected_pages() {
+            assert_eq!(pager.protected(id).unwrap()[..8], found.to_le_bytes(), "{id}");
+        }
+        let regular: Vec<_> = pager.iter_allocated_pages().collect();
+        assert_eq!(regular.len(), 1);
+        assert!(pager.page(regular[0]).unwrap().iter().all(|byte| *byte == found.to_le_bytes()[0]));
+        assert_eq!(pager.check(), []);
+        last = found;
+    }
+    assert!(last > 25, "only {last} commits were made");
+}
+
+#[test]
+fn a_limit_on_the_size_of_files_is_a_clean_error() {
+    const TEST: &str = "a_limit_on_the_size_of_files_is_a_clean_error";
+    if let Some(path) = file_of_second_process() {
+        let mut pager = Pager::<4096>::open(&path).unwrap();
+        let before = (pager.generation(), pager.page_count(), pager.iter_allocated_pages().count());
+        let error = pager.alloc_bulk(1000).unwrap_err();
+        let kind = match &error {
+            Error::Io { op: "grow", source, .. } => source.kind(),
+            other => panic!("{other}"),
+        };
+        assert_eq!(kind, io::ErrorKind::FileTooLarge);
+        assert_eq!((pager.generation(), pager.page_count(), pager.iter_allocated_pages().count()), before);
+        // What fits is handed out, down to the last page, and the pager goes on.
+        let mut pages = Vec::new();
+        let full = loop {
+            match pager.alloc() {
+                Ok(page) => pages.push(page),
+                Err(error) => break error,
+            }
+        };
+        assert!(full.is_io() && !full.needs_reopen(), "{full}");
+        pager.page_mut(pages[0]).unwrap().fill(1);
+        pager.free(pages[1]).unwrap();
+        assert_eq!(pager.alloc().unwrap(), pages[1]);
+        assert_eq!(pager.check(), []);
+        pager.close().unwrap();
+        return;
+    }
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("file");
+    Pager::<4096>::create(&path).unwrap().close().unwrap();
+    // The signal that goes with the limit is ignored, so that the calls fail instead. Blocks of 512 bytes.
+    let mut child = start_again(TEST, &path, "trap '' XFSZ; ulimit -f 700;");
+    let mut printed = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut printed).unwrap();
+    assert!(child.wait().unwrap().success(), "{printed}");
+    let pager = Pager::<4096>::open(&path).unwrap();
+    assert!(pager.iter_allocated_pages().count() > 10);
+    assert!(fs::metadata(&path).unwrap().len() <= 700 * 1024);
+    assert_eq!(pager.check(), []);
+}
+
+/// A small filesystem of its own, where the machine lets us mount one.
+struct SmallDisk(TempDir);
+
+impl SmallDisk {
+    fn mount(kib: u64) -> Option<SmallDisk> {
+        let directory = TempDir::new().unwrap();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={kib}k"), "diptych-test"])
+            .arg(directory.path())
+            .stderr(Stdio::null())
+            .status();
+        mounted.is_ok_and(|status| status.success()).then_some(SmallDisk(directory))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let unmounted = Command::new("umount").arg(self.0.path()).status();
+        assert!(unmounted.is_ok_and(|status| status.success()), "the small disk stays mounted");
+    }
+}
+
+#[test]
+fn a_full_filesystem_is_a_clean_error_and_never_a_signal() {
+    let Some(disk) = SmallDisk::mount(1024) else {
+        println!("SKIPPED: no filesystem can be mounted here; the limit on file sizes stands in for it");
+        return;
+    };
+    for sparse in [false, true] {
+        let path = disk.0.path().join("file");
+        let options = PagerOptions::new().sparse(sparse);
+        let mut pager = options.create::<4096>(&path).unwrap();
+        let error = pager.alloc_bulk(2000).unwrap_err();
+        assert!(matches!(&error, Error::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull), "{error}");
+        let mut pages = Vec::new();
+        while let Ok(page) = pager.alloc() {
+            // Storing to a page that was handed out never meets a full disk.
+            pager.page_mut(page).unwrap().fill(7);
+            pages.push(page);
+        }
+        assert!(pages.len() > 100, "{} pages", pages.len());
+        pager.free_bulk(&pages[..10]).unwrap();
+        let id = pager.alloc_protected().unwrap();
+        let mut writer = pager.protected_mut(id).unwrap();
+        writer.page_mut().fill(9);
+        writer.commit().unwrap();
+        assert_eq!(pager.check(), []);
+        pager.close().unwrap();
+        let pager = options.open::<4096>(&path).unwrap();
+        assert!(pages[10..].iter().all(|page| pager.page(*page).unwrap().iter().all(|byte| *byte == 7)));
+        assert!(pager.protected(id).unwrap().iter().all(|byte| *byte == 9));
+        drop(pager);
+        // A file that does not fit is not made.
+        let error = PagerOptions::new().create::<{ 1 << 24 }>(disk.0.path().join("large")).unwrap_err();
+        assert!(error.is_io(), "{error}");
+        assert!(!disk.0.path().join("large").exists());
+        fs::remove_file(&path).unwrap();
+    }
+}
+
+#[test]
+fn a_second_opener_is_refused_in_this_process_in_another_and_through_a_link() {
+    const TEST: &str = "a_second_opener_is_refused_in_this_process_in_another_and_through_a_link";
+    if let Some(path) = file_of_second_process() {
+        let _pager = Pager::<4096>::open(&path).unwrap();
+        println!("locked");
+        let mut line = String::new();
+        io::stdin().read_line(&mut line).unwrap();
+        return;
+    }
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("file");
+    let (symlink, hard_link) = (directory.path().join("symlink"), directory.path().join("hard link"));
+    let pager = Pager::<4096>::create(&path).unwrap();
+    std::os::unix::fs::symlink(&path, &symlink).unwrap();
+    fs::hard_link(&path, &hard_link).unwrap();
+    let assert_locked = || {
+        let before = fs::read(&path).unwrap();
+        for name in [&path, &symlink, &hard_link] {
+            match Pager::<4096>::open(name).unwrap_err() {
+                Error::Locked { path: named } => assert_eq!(&named, name),
+                other => panic!("{other}"),
+            }
+        }
+        assert!(matches!(PagerOptions::new().open_or_create::<4096>(&path), Err(Error::Locked { .. })));
+        assert_eq!(fs::read(&path).unwrap(), before);
+    };
+    assert_locked();
+    drop(pager);
+
+    let mut child = start_again(TEST, &path, "");
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains("locked")));
+    assert_locked();
+    child.stdin.take().unwrap().write_all(b"go on\n").unwrap();
+    child.wait().unwrap();
+    assert!(Pager::<4096>::open(&path).unwrap().recovery().is_clean());
+}
