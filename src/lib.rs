@@ -84,3 +84,17 @@ pub use storage::{
     Call, CallKind, CrashOptions, CrashPoint, CrashState, CrashStates, Damage, Epoch, EpochEnd, FaultPlan, SimDisk,
     SimImage, Subset, Tail, TornUnit,
 };
+
+#[cfg(doctest)]
+mod documents {
+    //! The documents that contain code, tested through rustdoc.
+
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+
+    #[doc = include_str!("../docs/design.md")]
+    struct Design;
+
+    #[doc = include_str!("../docs/guide.md")]
+    struct Guide;
+}

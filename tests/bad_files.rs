@@ -210,7 +210,7 @@ fn damages(image: &SimImage, older: &SimImage, offset: u64, len: usize) -> Vec<(
     let mut torn = vec![0; len];
     image.read(offset, &mut torn);
     torn[..len / 2].fill(0x3c);
-    let noise: Vec<u8> = (0..len).map(|at| ((at * 7919) % 251) as u8).collect();
+    let noise: Vec<u8> = (0..=250u8).cycle().map(|byte| byte.wrapping_mul(167)).take(len).collect();
     let mut flipped = image.clone();
     flipped.flip_bit(offset + 20, 3);
     vec![

@@ -102,7 +102,11 @@ impl Engine {
             Err(source) if generous > needed && is_out_of_space(&source) => self.grow_to(needed).map(|()| needed),
             grown => grown.map(|()| generous),
         };
-        let reached = reached.map_err(|source| self.io_error("grow", source))?;
+        let reached = reached.map_err(|source| {
+            // What was gained before the failure may have stayed; nothing names it.
+            self.has_tail |= self.storage.len().is_ok_and(|len| len > self.region.len());
+            self.io_error("grow", source)
+        })?;
         // No metadata may name a page beyond a length that a barrier has covered.
         self.barrier(Barrier::Length)?;
         // The storage has cut the tail off before it grew.

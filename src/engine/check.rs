@@ -13,8 +13,8 @@ use crate::format::{
 };
 
 use super::Engine;
-use super::open::{os_error, reserved_offset};
 use super::reader::Parent;
+use super::reserved::{os_error, reserved_offset};
 
 /// Something in the file that is not as it must be.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -28,7 +28,7 @@ use crate::storage::{Barrier, Region, Storage};
 use super::Engine;
 use super::free_map::Runs;
 use super::geometry::to_index;
-use super::open::metadata_of;
+use super::new_file::metadata_of;
 use super::stage::{Content, Owned, Stage};
 use super::state::State;
 use super::twin_table::turned_over;
@@ -251,7 +251,7 @@ impl Engine {
         self.live_metadata = self.live_metadata.other();
         for owned in contents.keys() {
             if let Owned::Protected(index) = *owned {
-                self.verified.reserve(index + 1);
+                self.verified.make_room(index + 1, self.live.counts.protected);
                 self.verified.insert(index);
             }
         }

@@ -79,7 +79,7 @@ pub(super) struct Verdict {
     pub(super) slot: usize,
     /// No slot named the state: it is written again, and the slot behind it.
     pub(super) adopted: bool,
-    /// A whole slot was passed over because the caller asked for the older state.
+    /// A newer generation was passed over because the caller asked for the older state.
     pub(super) passed_over: Option<u64>,
     /// To be overwritten by void records: refused candidates and what cannot be read.
     pub(super) void_slots: [bool; 2],
@@ -197,6 +197,7 @@ fn choose_from_slot(
                 return Err(Refusal::Ambiguous { candidate: generation, stands: slot.generation, page });
             }
             Walk::Unreadable(error) if other_is_bad => return Err(Refusal::Walk(error)),
+            Walk::PageDiffers { .. } if other_is_bad => stays.passed_over = Some(generation),
             Walk::PageDiffers { .. } | Walk::Unreadable(_) | Walk::Fails(_) => {}
         }
     }
@@ -260,6 +261,7 @@ fn choose_from_metadata(
             if !take_older {
                 return Err(refusal);
             }
+            verdict.passed_over = Some(generation);
             refusal
         }
         Walk::Unreadable(error) => return Err(Refusal::Walk(error)),

@@ -9,7 +9,8 @@ use crate::ids::Generation;
 pub struct Recovery {
     /// The generation that the file is at.
     pub generation: Generation,
-    /// The generation lost its commit slot; everything that it wrote was found, written again, and named by a new slot.
+    /// No commit slot named the generation: it was torn, lost, or not written yet. Everything that the commit wrote was found,
+    /// written again, and named by a new slot.
     pub adopted: bool,
     /// The identity block was lost and written again from the metadata.
     pub identity_rebuilt: bool,

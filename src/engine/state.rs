@@ -85,6 +85,11 @@ impl State {
         Some(self.directory.get(index)).filter(|entry| !entry.is_empty())
     }
 
+    /// The index behind the last protected page.
+    pub(super) fn protected_end(&self) -> u64 {
+        self.directory.iter().last().map_or(0, |(index, _)| index + 1)
+    }
+
     /// Regular pages in ascending order, a word of the map at a time: pages of word `n` start at `n * 64`.
     pub(crate) fn next_regular_word(&self, from: u64) -> Option<(u64, u64)> {
         const WORDS: u64 = PAGES_PER_LEAF / 64;

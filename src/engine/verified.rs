@@ -4,16 +4,28 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::geometry::to_index;
 
-/// A set of indexes that grows only under `&mut`.
+/// Indexes that have room however few pages there are.
+const ALWAYS_ROOM: u64 = 1 << 20;
+
+/// A set of indexes that gains room only under `&mut`.
 #[derive(Debug, Default)]
 pub(super) struct Verified {
     words: Vec<AtomicU64>,
 }
 
 impl Verified {
-    /// Makes room for indexes below `end`.
-    pub(super) fn reserve(&mut self, end: u64) {
-        let words = to_index(end.div_ceil(64));
+    /// Room for the indexes of `pages` protected pages, all of them below `end`.
+    pub(super) fn with_room(end: u64, pages: u64) -> Self {
+        let mut verified = Verified::default();
+        verified.make_room(end, pages);
+        verified
+    }
+
+    /// Makes room for indexes below `end`, but for no more than some 64 for each page: a file may call a single page by a
+    /// number that would take gigabytes here. What has no room is verified at every touch.
+    pub(super) fn make_room(&mut self, end: u64, pages: u64) {
+        let most = pages.saturating_mul(64).max(ALWAYS_ROOM);
+        let words = to_index(end.min(most).div_ceil(64));
         if words > self.words.len() {
             self.words.resize_with(words, AtomicU64::default);
         }
@@ -25,10 +37,25 @@ impl Verified {
         word.is_some_and(|word| word.load(Ordering::Relaxed) >> (index % 64) & 1 == 1)
     }
 
-    /// Indexes without room are verified again next time. Nothing is published by the bit but itself, so it is relaxed.
+    /// Nothing is published by the bit but itself, so it is relaxed.
     pub(super) fn insert(&self, index: u64) {
         if let Some(word) = self.words.get(to_index(index / 64)) {
             word.fetch_or(1 << (index % 64), Ordering::Relaxed);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Verified;
+
+    #[test]
+    fn a_single_page_with_a_huge_number_takes_little_memory_and_is_never_verified() {
+        let verified = Verified::with_room(1 << 40, 1);
+        assert!(verified.words.len() <= 1 << 14);
+        verified.insert((1 << 40) - 1);
+        assert!(!verified.contains((1 << 40) - 1));
+        verified.insert(7);
+        assert!(verified.contains(7) && !verified.contains(6));
     }
 }

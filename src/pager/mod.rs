@@ -10,6 +10,7 @@
 //! The page size is a type here and a value in the engine: nothing in this folder decides anything, so there is one path for
 //! the single and the bulk, for the call of its own and the one in a transaction.
 
+mod handles;
 mod iter;
 mod options;
 mod protected;
@@ -22,8 +23,9 @@ use std::path::Path;
 
 use static_assertions::assert_impl_all;
 
-use crate::allocator::{BulkPageAllocator, PageAllocator, PageHandle, ReadHandle};
-use crate::error::{Error, Result};
+#[cfg(doc)]
+use crate::error::Error;
+use crate::error::Result;
 use crate::ids::{PageId, ProtectedPageId};
 use crate::page::MappedPage;
 
@@ -262,88 +264,5 @@ impl<const P: usize> Deref for Pager<P> {
 impl<const P: usize> fmt::Debug for Pager<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Pager").field(&self.reader).finish()
-    }
-}
-
-impl<const P: usize> ReadHandle<Pager<P>> for PageId<P> {
-    type Error = Error;
-    type Page = MappedPage<P>;
-
-    #[inline]
-    fn get<'a>(&self, from: &'a Pager<P>) -> Result<&'a MappedPage<P>> {
-        from.page(*self)
-    }
-}
-
-/// In place: [`Pager::page_mut`].
-impl<const P: usize> PageHandle<Pager<P>> for PageId<P> {
-    type Mut<'a> = &'a mut MappedPage<P>;
-
-    #[inline]
-    fn get_mut<'a>(&self, through: &'a mut Pager<P>) -> Result<&'a mut MappedPage<P>> {
-        through.page_mut(*self)
-    }
-}
-
-impl<const P: usize> ReadHandle<Pager<P>> for ProtectedPageId<P> {
-    type Error = Error;
-    type Page = MappedPage<P>;
-
-    #[inline]
-    fn get<'a>(&self, from: &'a Pager<P>) -> Result<&'a MappedPage<P>> {
-        from.protected(*self)
-    }
-}
-
-/// By a writer that has to be committed: [`Pager::protected_mut`].
-impl<const P: usize> PageHandle<Pager<P>> for ProtectedPageId<P> {
-    type Mut<'a> = ProtectedPageWriter<'a, P>;
-
-    fn get_mut<'a>(&self, through: &'a mut Pager<P>) -> Result<ProtectedPageWriter<'a, P>> {
-        through.protected_mut(*self)
-    }
-}
-
-impl<const P: usize> PageAllocator<PageId<P>> for Pager<P> {
-    type Error = Error;
-
-    fn alloc(&mut self) -> Result<PageId<P>> {
-        self.alloc()
-    }
-
-    fn free(&mut self, id: PageId<P>) -> Result<()> {
-        self.free(id)
-    }
-}
-
-impl<const P: usize> BulkPageAllocator<PageId<P>> for Pager<P> {
-    fn alloc_bulk(&mut self, count: usize) -> Result<Vec<PageId<P>>> {
-        self.alloc_bulk(count)
-    }
-
-    fn free_bulk(&mut self, ids: impl AsRef<[PageId<P>]>) -> Result<()> {
-        self.free_bulk(ids)
-    }
-}
-
-impl<const P: usize> PageAllocator<ProtectedPageId<P>> for Pager<P> {
-    type Error = Error;
-
-    fn alloc(&mut self) -> Result<ProtectedPageId<P>> {
-        self.alloc_protected()
-    }
-
-    fn free(&mut self, id: ProtectedPageId<P>) -> Result<()> {
-        self.free_protected(id)
-    }
-}
-
-impl<const P: usize> BulkPageAllocator<ProtectedPageId<P>> for Pager<P> {
-    fn alloc_bulk(&mut self, count: usize) -> Result<Vec<ProtectedPageId<P>>> {
-        self.alloc_protected_bulk(count)
-    }
-
-    fn free_bulk(&mut self, ids: impl AsRef<[ProtectedPageId<P>]>) -> Result<()> {
-        self.free_protected_bulk(ids)
     }
 }

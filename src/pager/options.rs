@@ -132,7 +132,7 @@ impl PagerOptions {
     ///
     /// # Errors
     ///
-    /// The file is left byte for byte as it was by each of these.
+    /// Each of these but `Incoherent`, and `Io` from a write or a sync, leaves the file byte for byte as it was.
     ///
     /// * [`Error::Io`]: of the kind `NotFound` when there is no such file; when the path names a directory or a device; when the
     ///   operating system refuses a call.

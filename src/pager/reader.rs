@@ -4,10 +4,11 @@ use std::fmt;
 
 use static_assertions::assert_impl_all;
 
-use crate::allocator::ReadHandle;
 use crate::block::PageKind;
 use crate::engine::{Engine, Finding, Recovery};
-use crate::error::{Error, Result};
+#[cfg(doc)]
+use crate::error::Error;
+use crate::error::Result;
 use crate::ids::{AnyPageId, FileId, Generation, PageId, ProtectedPageId};
 use crate::page::MappedPage;
 
@@ -171,24 +172,4 @@ impl<const P: usize> fmt::Debug for PageReader<P> {
 #[inline]
 pub(super) fn index_of<const P: usize>(id: ProtectedPageId<P>) -> u64 {
     id.to_u64() - 1
-}
-
-impl<const P: usize> ReadHandle<PageReader<P>> for PageId<P> {
-    type Error = Error;
-    type Page = MappedPage<P>;
-
-    #[inline]
-    fn get<'a>(&self, from: &'a PageReader<P>) -> Result<&'a MappedPage<P>> {
-        from.page(*self)
-    }
-}
-
-impl<const P: usize> ReadHandle<PageReader<P>> for ProtectedPageId<P> {
-    type Error = Error;
-    type Page = MappedPage<P>;
-
-    #[inline]
-    fn get<'a>(&self, from: &'a PageReader<P>) -> Result<&'a MappedPage<P>> {
-        from.protected(*self)
-    }
 }

@@ -14,9 +14,10 @@
 
 use std::fmt;
 
-use crate::allocator::{BulkPageAllocator, PageAllocator, PageHandle, ReadHandle};
 use crate::engine::{Engine, Owned, SavepointToken, Stage};
-use crate::error::{Error, Result};
+#[cfg(doc)]
+use crate::error::Error;
+use crate::error::Result;
 use crate::ids::{AnyPageId, PageId, ProtectedPageId};
 use crate::page::MappedPage;
 
@@ -352,91 +353,4 @@ fn protected_id<const P: usize>(index: u64) -> ProtectedPageId<P> {
 
 fn to_count(count: usize) -> u64 {
     u64::try_from(count).expect("no supported target has lengths wider than 64 bits")
-}
-
-impl<const P: usize> ReadHandle<Transaction<'_, P>> for PageId<P> {
-    type Error = Error;
-    type Page = MappedPage<P>;
-
-    fn get<'a>(&self, from: &'a Transaction<'_, P>) -> Result<&'a MappedPage<P>> {
-        from.page(*self)
-    }
-}
-
-/// Of pages that the transaction allocated: [`Transaction::page_mut`].
-impl<'p, const P: usize> PageHandle<Transaction<'p, P>> for PageId<P> {
-    type Mut<'a>
-        = &'a mut MappedPage<P>
-    where
-        Self: 'a,
-        Transaction<'p, P>: 'a;
-
-    fn get_mut<'a>(&self, through: &'a mut Transaction<'p, P>) -> Result<&'a mut MappedPage<P>> {
-        through.page_mut(*self)
-    }
-}
-
-impl<const P: usize> ReadHandle<Transaction<'_, P>> for ProtectedPageId<P> {
-    type Error = Error;
-    type Page = MappedPage<P>;
-
-    fn get<'a>(&self, from: &'a Transaction<'_, P>) -> Result<&'a MappedPage<P>> {
-        from.protected(*self)
-    }
-}
-
-impl<'p, const P: usize> PageHandle<Transaction<'p, P>> for ProtectedPageId<P> {
-    type Mut<'a>
-        = &'a mut MappedPage<P>
-    where
-        Self: 'a,
-        Transaction<'p, P>: 'a;
-
-    fn get_mut<'a>(&self, through: &'a mut Transaction<'p, P>) -> Result<&'a mut MappedPage<P>> {
-        through.protected_mut(*self)
-    }
-}
-
-impl<const P: usize> PageAllocator<PageId<P>> for Transaction<'_, P> {
-    type Error = Error;
-
-    fn alloc(&mut self) -> Result<PageId<P>> {
-        self.alloc()
-    }
-
-    fn free(&mut self, id: PageId<P>) -> Result<()> {
-        self.free(id)
-    }
-}
-
-impl<const P: usize> BulkPageAllocator<PageId<P>> for Transaction<'_, P> {
-    fn alloc_bulk(&mut self, count: usize) -> Result<Vec<PageId<P>>> {
-        self.alloc_bulk(count)
-    }
-
-    fn free_bulk(&mut self, ids: impl AsRef<[PageId<P>]>) -> Result<()> {
-        self.free_bulk(ids)
-    }
-}
-
-impl<const P: usize> PageAllocator<ProtectedPageId<P>> for Transaction<'_, P> {
-    type Error = Error;
-
-    fn alloc(&mut self) -> Result<ProtectedPageId<P>> {
-        self.alloc_protected()
-    }
-
-    fn free(&mut self, id: ProtectedPageId<P>) -> Result<()> {
-        self.free_protected(id)
-    }
-}
-
-impl<const P: usize> BulkPageAllocator<ProtectedPageId<P>> for Transaction<'_, P> {
-    fn alloc_bulk(&mut self, count: usize) -> Result<Vec<ProtectedPageId<P>>> {
-        self.alloc_protected_bulk(count)
-    }
-
-    fn free_bulk(&mut self, ids: impl AsRef<[ProtectedPageId<P>]>) -> Result<()> {
-        self.free_protected_bulk(ids)
-    }
 }

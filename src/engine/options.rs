@@ -1,0 +1,37 @@
+//! What a caller can choose about a pager; none of it is kept in the file.
+
+use super::geometry::Geometry;
+
+/// When the content of a protected page is compared with its checksum.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Verification {
+    /// Never: rot of the disk is not noticed.
+    Never,
+    /// Once, when it is first read after the file was opened.
+    #[default]
+    FirstTouch,
+    /// At every read.
+    Always,
+}
+
+/// See the head of this file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EngineOptions {
+    /// The most bytes by which a file grows at once, if no call needs more.
+    pub(crate) growth_limit: u64,
+    /// Grow without allocating; the space of a page is allocated when it is handed out.
+    pub(crate) sparse: bool,
+    pub(crate) verification: Verification,
+    /// Bytes of addresses to reserve ahead of the file.
+    pub(crate) reserve: u64,
+    pub(crate) max_staged_bytes: u64,
+    pub(crate) max_file_bytes: u64,
+    /// Take the state before a damaged one.
+    pub(crate) take_older: bool,
+}
+
+impl EngineOptions {
+    pub(super) fn max_pages(&self, geometry: Geometry) -> u64 {
+        geometry.whole_pages(self.max_file_bytes)
+    }
+}

@@ -1,0 +1,5 @@
+use diptych::Pager;
+
+fn main() {
+    let _ = Pager::<3000>::create("no.dip");
+}

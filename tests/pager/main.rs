@@ -1,0 +1,11 @@
+//! The promises of the pager tier, a file each, on real files and on the simulated disk.
+
+mod alloc_free;
+mod iteration;
+mod model;
+mod open_create;
+mod places;
+mod protected_pages;
+mod regular_pages;
+mod traits;
+mod transactions;
