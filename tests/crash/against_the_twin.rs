@@ -1,16 +1,25 @@
 //! Long random runs against the naive twin, with reopening in between.
 
+use diptych::{Error, PagerOptions};
 use proptest::prelude::{ProptestConfig, prop, proptest};
 
 use crate::lab::Lab;
 use crate::operation::Operation;
 use crate::operation::operation;
 
-fn run_all<const P: usize>(operations: &[Operation]) {
-    let mut lab = Lab::<P>::new();
+/// Whether an error is one that the options ask for.
+fn is_a_limit(error: &Error) -> bool {
+    matches!(error, Error::Full { .. } | Error::StageFull { .. })
+}
+
+fn run_all<const P: usize>(options: PagerOptions, operations: &[Operation]) {
+    let mut lab = Lab::<P>::with_options(options);
     lab.disk.record(false);
     for operation in operations {
-        lab.run(operation).expect("nothing fails");
+        if let Err(error) = lab.run(operation) {
+            assert!(is_a_limit(&error), "{operation:?}: {error}");
+        }
+        // After an error as well: then the pager is what it was.
         lab.compare();
     }
     assert_eq!(lab.pager.as_ref().expect("it is open").check(), []);
@@ -23,16 +32,21 @@ proptest! {
 
     #[test]
     fn a_pager_of_small_pages_behaves_like_its_twin(operations in prop::collection::vec(operation(), 1..60)) {
-        run_all::<1024>(&operations);
+        run_all::<1024>(PagerOptions::new(), &operations);
     }
 
     #[test]
     fn a_pager_of_4_kib_pages_behaves_like_its_twin(operations in prop::collection::vec(operation(), 1..60)) {
-        run_all::<4096>(&operations);
+        run_all::<4096>(PagerOptions::new().sparse(true), &operations);
     }
 
     #[test]
     fn a_pager_of_large_pages_behaves_like_its_twin(operations in prop::collection::vec(operation(), 1..25)) {
-        run_all::<65536>(&operations);
+        run_all::<65536>(PagerOptions::new(), &operations);
+    }
+
+    #[test]
+    fn a_pager_that_meets_its_limits_behaves_like_its_twin(operations in prop::collection::vec(operation(), 1..60)) {
+        run_all::<1024>(PagerOptions::new().max_file_bytes(150 * 1024).max_staged_bytes(4 * 1024), &operations);
     }
 }

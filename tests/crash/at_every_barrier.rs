@@ -7,7 +7,7 @@ use proptest::prelude::{ProptestConfig, prop, proptest};
 
 use crate::lab::{Lab, Start};
 use crate::model::Model;
-use crate::operation::{Operation, Step, operation};
+use crate::operation::{End, Operation, Step, operation};
 use crate::verify::{verify, verify_cycle};
 
 /// Counts what was looked at, so that a test can tell that it looked at something.
@@ -115,10 +115,10 @@ fn each_operation() -> Vec<Operation> {
         Sync,
         Reopen,
         Drop,
-        Transaction(everything.clone(), true),
-        Transaction(everything, false),
-        Transaction(vec![Step::Header(0x54)], true),
-        Transaction(vec![Step::Write(0, 0x55), Step::Write(1, 0x56)], true),
+        Transaction(everything.clone(), End::Commit),
+        Transaction(everything, End::Drop),
+        Transaction(vec![Step::Header(0x54)], End::Commit),
+        Transaction(vec![Step::Write(0, 0x55), Step::Write(1, 0x56)], End::Commit),
         AllocBulk(250),
     ]
 }
@@ -162,7 +162,7 @@ fn a_commit_of_many_regular_pages_is_atomic() {
     let mut steps = vec![Step::AllocBulk(200)];
     steps.extend((0..200u8).map(|pick| Step::Write(pick, 0x61)));
     let mut tally = Tally::default();
-    crash_operation::<4096>(Start::Fresh, &Operation::Transaction(steps, true), &options, &mut tally);
+    crash_operation::<4096>(Start::Fresh, &Operation::Transaction(steps, End::Commit), &options, &mut tally);
     assert!(tally.images > 100, "{tally:?}");
 }
 
@@ -191,7 +191,7 @@ fn crash_recovery<const P: usize>(image: SimImage, models: [&Model; 2], depth: u
 fn recovery_may_be_cut_off_three_times() {
     let mut tally = Tally::default();
     for operation in
-        [Operation::AllocProtectedBulk(2), Operation::Transaction(vec![Step::Alloc, Step::Write(9, 7)], true)]
+        [Operation::AllocProtectedBulk(2), Operation::Transaction(vec![Step::Alloc, Step::Write(9, 7)], End::Commit)]
     {
         let mut lab = Lab::<4096>::start(Start::HalfFull);
         let before = lab.model.clone();

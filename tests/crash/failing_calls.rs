@@ -7,7 +7,7 @@ use diptych::{CallKind, Error, FaultPlan, PagerOptions, SimDisk};
 
 use crate::lab::{Lab, Start};
 use crate::model::Model;
-use crate::operation::{Operation, Step};
+use crate::operation::{End, Operation, Step};
 use crate::verify::{compare, verify};
 
 const ERRORS: [io::ErrorKind; 3] = [io::ErrorKind::Other, io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
@@ -27,8 +27,8 @@ fn workload() -> Vec<Operation> {
         Operation::WriteProtected(0, 0x14),
         Operation::Store(0, 0x15),
         Operation::Sync,
-        Operation::Transaction(steps, true),
-        Operation::Transaction(vec![Step::Write(0, 0x16), Step::Write(1, 0x17)], true),
+        Operation::Transaction(steps, End::Commit),
+        Operation::Transaction(vec![Step::Write(0, 0x16), Step::Write(1, 0x17)], End::Commit),
         Operation::Free(0),
         Operation::AllocBulk(40),
         Operation::FreeProtected(1),

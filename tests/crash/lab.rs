@@ -7,6 +7,7 @@ use crate::operation::{Operation, apply};
 use crate::verify::compare;
 
 pub(crate) struct Lab<const P: usize> {
+    options: PagerOptions,
     pub(crate) disk: SimDisk,
     pub(crate) pager: Option<Pager<P>>,
     pub(crate) model: Model,
@@ -15,9 +16,13 @@ pub(crate) struct Lab<const P: usize> {
 impl<const P: usize> Lab<P> {
     /// A new file.
     pub(crate) fn new() -> Self {
+        Lab::with_options(PagerOptions::new())
+    }
+
+    pub(crate) fn with_options(options: PagerOptions) -> Self {
         let disk = SimDisk::new();
-        let pager = PagerOptions::new().create_on(&disk).expect("nothing fails");
-        Lab { disk, pager: Some(pager), model: Model { generation: 1, ..Model::default() } }
+        let pager = options.create_on(&disk).expect("nothing fails");
+        Lab { options, disk, pager: Some(pager), model: Model { generation: 1, ..Model::default() } }
     }
 
     /// A file to start from: fresh, half full, full, or just grown.
@@ -64,11 +69,11 @@ impl<const P: usize> Lab<P> {
             Operation::Reopen => {
                 self.pager.take().expect("it is open").close()?;
                 self.model.settle();
-                self.pager = Some(PagerOptions::new().open_on(&self.disk)?);
+                self.pager = Some(self.options.open_on(&self.disk)?);
             }
             Operation::Drop => {
                 self.pager = None;
-                self.pager = Some(PagerOptions::new().open_on(&self.disk)?);
+                self.pager = Some(self.options.open_on(&self.disk)?);
                 // Stores that no call has seen are in no image of the simulated disk.
                 let pager = self.pager.as_ref().expect("it is open");
                 for (id, page) in self.model.regular.iter_mut().filter(|(_, page)| !page.settled) {
@@ -76,6 +81,18 @@ impl<const P: usize> Lab<P> {
                     page.fill = pager.page(id)?[0];
                 }
                 self.model.settle();
+            }
+            Operation::PowerCut(seed) => {
+                self.pager = None;
+                let image = self.disk.crash_now(|sector| sector.wrapping_mul(u64::from(*seed) | 1) & 4 == 0);
+                self.disk = SimDisk::from_image(image);
+                self.disk.record(false);
+                let pager = self.pager.insert(self.options.open_on(&self.disk)?);
+                // What was not settled may be anything, so it is stored again.
+                for (id, page) in self.model.regular.iter().filter(|(_, page)| !page.settled) {
+                    let id = diptych::PageId::from_u64(*id).expect("the model holds ids");
+                    pager.page_mut(id)?.fill(page.fill);
+                }
             }
             operation => apply(self.pager.as_mut().expect("it is open"), &mut self.model, operation)?,
         }

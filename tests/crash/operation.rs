@@ -25,13 +25,25 @@ pub(crate) enum Operation {
     Reopen,
     /// Dropped as a killed process drops it, and opened again.
     Drop,
-    Transaction(Vec<Step>, bool),
+    /// The power fails at rest; the number draws what of the unsynced stores arrives.
+    PowerCut(u8),
+    Transaction(Vec<Step>, End),
+}
+
+/// What becomes of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Commit,
+    Drop,
+    /// `mem::forget`.
+    Leak,
 }
 
 /// One call inside a transaction.
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
     Alloc,
+    AllocNear(u8),
     AllocBulk(u8),
     Free(u8),
     AllocProtected,
@@ -48,6 +60,7 @@ pub(crate) enum Step {
 pub(crate) fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => Just(Step::Alloc),
+        1 => any::<u8>().prop_map(Step::AllocNear),
         1 => (0u8..40).prop_map(Step::AllocBulk),
         2 => any::<u8>().prop_map(Step::Free),
         2 => Just(Step::AllocProtected),
@@ -77,8 +90,9 @@ pub(crate) fn operation() -> impl Strategy<Value = Operation> {
         1 => Just(Operation::Sync),
         1 => Just(Operation::Reopen),
         1 => Just(Operation::Drop),
-        4 => (prop::collection::vec(step(), 0..12), prop::bool::weighted(0.8))
-            .prop_map(|(steps, commit)| Operation::Transaction(steps, commit)),
+        1 => any::<u8>().prop_map(Operation::PowerCut),
+        4 => (prop::collection::vec(step(), 0..12), prop_oneof![8 => Just(End::Commit), 1 => Just(End::Drop), 1 => Just(End::Leak)])
+            .prop_map(|(steps, end)| Operation::Transaction(steps, end)),
     ]
 }
 
@@ -99,7 +113,7 @@ fn insert_protected<const P: usize>(model: &mut Model, id: ProtectedPageId<P>) {
     assert_eq!(model.protected.insert(id.to_u64(), 0), None, "{id} is handed out while it is in use");
 }
 
-/// Runs an operation other than [`Operation::Reopen`] and [`Operation::Drop`]. The model is changed as the pager has to be
+/// Runs an operation that neither opens nor closes the pager. The model is changed as the pager has to be
 /// when the call returns; after an error it is as before.
 pub(crate) fn apply<const P: usize>(pager: &mut Pager<P>, model: &mut Model, operation: &Operation) -> Result<()> {
     let mut after = model.clone();
@@ -182,18 +196,21 @@ fn run<const P: usize>(pager: &mut Pager<P>, model: &mut Model, operation: &Oper
             model.settle();
             return Ok(false);
         }
-        Operation::Transaction(ref steps, commit) => {
+        Operation::Transaction(ref steps, end) => {
             let before = model.clone();
             let mut transaction = pager.transaction()?;
             run_steps(&mut transaction, model, steps)?;
-            if !commit {
-                drop(transaction);
+            match end {
+                End::Commit => transaction.commit()?,
+                End::Drop => drop(transaction),
+                End::Leak => std::mem::forget(transaction),
+            }
+            if end != End::Commit {
                 *model = before;
                 return Ok(false);
             }
-            transaction.commit()?;
         }
-        Operation::Reopen | Operation::Drop => unreachable!("the lab opens and closes pagers"),
+        Operation::Reopen | Operation::Drop | Operation::PowerCut(_) => unreachable!("the lab opens and closes pagers"),
     }
     Ok(true)
 }
@@ -204,6 +221,7 @@ fn run_steps<const P: usize>(tx: &mut Transaction<'_, P>, model: &mut Model, ste
     for step in steps {
         match *step {
             Step::Alloc => insert(model, tx.alloc()?),
+            Step::AllocNear(near) => insert(model, tx.alloc_near(u64::from(near))?),
             Step::AllocBulk(count) => tx.alloc_bulk(count.into())?.into_iter().for_each(|id| insert(model, id)),
             Step::Free(pick) => {
                 let Some(id) = model.pick_regular(pick) else { continue };

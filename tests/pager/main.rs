@@ -2,7 +2,6 @@
 
 mod alloc_free;
 mod iteration;
-mod model;
 mod open_create;
 mod places;
 mod protected_pages;
