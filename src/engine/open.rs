@@ -3,7 +3,7 @@
 //! ```text
 //!   read the reserved region ─▶ evidence ─▶ verdict ─▶ state       nothing is written until here (I7)
 //!                                              │
-//!   probe coherence ─▶ write again what the verdict rests on, void what was refused ─▶ barrier      (I3, I4)
+//!   write again what the verdict rests on, void what was refused ─▶ barrier ─▶ probe coherence      (I3, I4)
 //! ```
 
 use crate::block::{Block, TwinCopy};
@@ -68,9 +68,9 @@ impl Engine {
             tail_bytes: len - geometry.offset(engine.live.total_pages),
         };
         engine.has_tail = engine.recovery.tail_bytes > 0;
-        // The verdict does not rest on the slot that is tried.
-        engine.probe_coherence(if verdict.adopted { verdict.slot } else { 1 - verdict.slot })?;
         engine.settle(&reserved, &verdict)?;
+        // Not before the verdict is durable: a slot that the cache calls old may be the newest one that the disk has.
+        engine.probe_coherence(1 - engine.live_slot)?;
         engine.storage.sync_directory().map_err(|source| engine.io_error("sync the directory of", source))?;
         Ok(engine)
     }
@@ -110,8 +110,7 @@ impl Engine {
         })
     }
 
-    /// Whether what is written shows in the map. It is tried in the unused end of a slot's block, with writes of the whole
-    /// block: a part of one cannot be written where a sector is unreadable.
+    /// Whether what is written shows in the map. It is tried in the unused end of the block of a slot that is not live.
     fn probe_coherence(&mut self, slot: usize) -> Result<()> {
         let mut before = [0; BLOCK_LEN];
         before.copy_from_slice(self.region.bytes(SLOT_OFFSETS[slot], BLOCK_LEN));

@@ -55,7 +55,7 @@ fn damaged_sectors(point: &CrashPoint) -> usize {
 }
 
 /// Names the crash that a failing check is about.
-fn reported<T>(point: CrashPoint, check: impl FnOnce() -> T) -> T {
+pub(crate) fn reported<T>(point: CrashPoint, check: impl FnOnce() -> T) -> T {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(check)).unwrap_or_else(|panic| {
         eprintln!("after {point:?}");
         std::panic::resume_unwind(panic)

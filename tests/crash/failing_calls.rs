@@ -3,8 +3,9 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use diptych::{CallKind, Error, FaultPlan, PagerOptions, SimDisk};
+use diptych::{CallKind, CrashOptions, Error, FaultPlan, PagerOptions, SimDisk};
 
+use crate::at_every_barrier::reported;
 use crate::lab::{Lab, Start};
 use crate::model::Model;
 use crate::operation::{End, Operation, Step};
@@ -49,7 +50,7 @@ fn run_until_failure(kind: CallKind, n: u64, error: io::ErrorKind, for_ever: boo
         plan = plan.after(bytes);
     }
     lab.disk.fail(plan);
-    for operation in workload() {
+    for (at, operation) in workload().into_iter().enumerate() {
         let before = lab.model.clone();
         match lab.run(&operation) {
             // Comparing reads, too.
@@ -64,8 +65,7 @@ fn run_until_failure(kind: CallKind, n: u64, error: io::ErrorKind, for_ever: boo
             Err(failure) => {
                 assert!(failure.is_io(), "{operation:?} fails with {failure}");
                 lab.disk.clear_faults();
-                // The next run on an undamaged pager tells what the operation would have led to.
-                let attempted = attempted(&before, &operation);
+                let attempted = attempted_on(Start::HalfFull, &workload()[..at], &operation);
                 let checked = AssertUnwindSafe(|| after_failure(lab, &before, &attempted, &operation));
                 if let Err(panic) = catch_unwind(checked) {
                     eprintln!("{operation:?}, call {n} of kind {kind} fails with {error:?}, for ever: {for_ever}");
@@ -79,13 +79,10 @@ fn run_until_failure(kind: CallKind, n: u64, error: io::ErrorKind, for_ever: boo
 }
 
 /// The state after the operation, had it not failed. Ids are deterministic, so a second lab finds the same.
-fn attempted(before: &Model, operation: &Operation) -> Model {
-    let mut lab = Lab::<4096>::start(Start::HalfFull);
-    for earlier in workload() {
-        if lab.model == *before && format!("{earlier:?}") == format!("{operation:?}") {
-            break;
-        }
-        lab.run(&earlier).expect("nothing fails here");
+fn attempted_on(start: Start, earlier: &[Operation], operation: &Operation) -> Model {
+    let mut lab = Lab::<4096>::start(start);
+    for earlier in earlier {
+        lab.run(earlier).expect("nothing fails here");
     }
     lab.run(operation).expect("nothing fails here");
     lab.model
@@ -108,6 +105,7 @@ fn after_failure(mut lab: Lab<4096>, before: &Model, attempted: &Model, operatio
             Ok(id) => {
                 // Not poisoned, so the operation left no trace and the pager goes on.
                 pager.free(id).expect("nothing fails any more");
+                compare(pager, before, &|_, page| Some(vec![page.fill]), 0);
                 assert_eq!(pager.check(), [], "{operation:?}");
             }
             Err(error) => {
@@ -132,10 +130,18 @@ fn after_failure(mut lab: Lab<4096>, before: &Model, attempted: &Model, operatio
     verify::<4096>(lab.disk.cached_image(), before, attempted, 1);
     power_cuts(&lab, before, attempted);
     // Reopening rests on what it writes again, not on the cache: after it, a power cut changes nothing.
+    let first = lab.disk.epoch_count() - 1;
     let mut pager = PagerOptions::new().open_on::<4096>(&lab.disk).expect("the same boot opens it");
     let generation = pager.generation().to_u64();
     pager.sync().expect("nothing fails any more");
     drop(pager);
+    // And while it does so, one leaves the state before or the state after.
+    let options = CrashOptions::new().sample_limit(25).exhaustive_limit(4);
+    for epoch in (first..lab.disk.epoch_count()).filter(|epoch| lab.disk.epoch(*epoch).is_some()) {
+        for state in lab.disk.crash_states(epoch, &options) {
+            reported(state.point(), || verify::<4096>(state.image(), before, attempted, 8));
+        }
+    }
     for keep in [false, true] {
         let image = lab.disk.crash_now(|_| keep);
         let pager = PagerOptions::new().open_on::<4096>(&SimDisk::from_image(image.clone())).expect("it opens");
@@ -228,4 +234,23 @@ fn a_full_disk_is_a_clean_error_and_what_was_committed_goes_on() {
     lab.run(&Operation::WriteProtected(0, 9)).expect("overwriting takes no space");
     lab.compare();
     assert_eq!(lab.pager.as_ref().expect("it is open").check(), []);
+}
+
+/// The slot that the cache shows as old is the newest one that the disk has, so nothing may be tried in its block before
+/// the verdict is durable.
+#[test]
+fn a_power_cut_while_a_file_is_opened_after_a_failed_slot_sync_loses_nothing() {
+    let mut lab = Lab::<4096>::start(Start::Fresh);
+    let before = lab.model.clone();
+    lab.disk.fail(FaultPlan::nth(CallKind::Barrier, 2));
+    lab.run(&Operation::Alloc).expect_err("the second barrier fails");
+    let attempted = attempted_on(Start::Fresh, &[], &Operation::Alloc);
+    lab.pager = None;
+    let first = lab.disk.epoch_count() - 1;
+    drop(PagerOptions::new().open_on::<4096>(&lab.disk).expect("the same boot opens it"));
+    for epoch in (first..lab.disk.epoch_count()).filter(|epoch| lab.disk.epoch(*epoch).is_some()) {
+        for state in lab.disk.crash_states(epoch, &CrashOptions::new()) {
+            reported(state.point(), || verify::<4096>(state.image(), &before, &attempted, 0));
+        }
+    }
 }
