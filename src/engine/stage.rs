@@ -180,7 +180,10 @@ impl Stage {
     /// The buffers of several contents that are staged as bytes already, all of them different.
     pub(super) fn staged_buffers_mut<const K: usize>(&mut self, owned: [Owned; K]) -> [&mut [u8]; K] {
         let mut buffers: [Option<&mut [u8]>; K] = [const { None }; K];
-        for (key, content) in &mut self.contents {
+        let (Some(first), Some(last)) = (owned.iter().min(), owned.iter().max()) else {
+            return buffers.map(|_| unreachable!("there are no buffers"));
+        };
+        for (key, content) in self.contents.range_mut(*first..=*last) {
             if let (Some(at), Content::Bytes(buffer)) = (owned.iter().position(|owned| owned == key), content) {
                 buffers[at] = Some(buffer.as_bytes_mut());
             }

@@ -9,35 +9,22 @@ use crate::page::MappedPage;
 
 use super::{PageReader, Pager, ProtectedPageWriter, Transaction};
 
-impl<const P: usize> ReadHandle<PageReader<P>> for PageId<P> {
-    type Error = Error;
-    type Page = MappedPage<P>;
+macro_rules! readable {
+    ($id:ident by $read:ident from $($place:ty),+) => {$(
+        impl<const P: usize> ReadHandle<$place> for $id<P> {
+            type Error = Error;
+            type Page = MappedPage<P>;
 
-    #[inline]
-    fn get<'a>(&self, from: &'a PageReader<P>) -> Result<&'a MappedPage<P>> {
-        from.page(*self)
-    }
+            #[inline]
+            fn get<'a>(&self, from: &'a $place) -> Result<&'a MappedPage<P>> {
+                from.$read(*self)
+            }
+        }
+    )+};
 }
 
-impl<const P: usize> ReadHandle<PageReader<P>> for ProtectedPageId<P> {
-    type Error = Error;
-    type Page = MappedPage<P>;
-
-    #[inline]
-    fn get<'a>(&self, from: &'a PageReader<P>) -> Result<&'a MappedPage<P>> {
-        from.protected(*self)
-    }
-}
-
-impl<const P: usize> ReadHandle<Pager<P>> for PageId<P> {
-    type Error = Error;
-    type Page = MappedPage<P>;
-
-    #[inline]
-    fn get<'a>(&self, from: &'a Pager<P>) -> Result<&'a MappedPage<P>> {
-        from.page(*self)
-    }
-}
+readable!(PageId by page from PageReader<P>, Pager<P>, Transaction<'_, P>);
+readable!(ProtectedPageId by protected from PageReader<P>, Pager<P>, Transaction<'_, P>);
 
 /// In place: [`Pager::page_mut`].
 impl<const P: usize> PageHandle<Pager<P>> for PageId<P> {
@@ -46,16 +33,6 @@ impl<const P: usize> PageHandle<Pager<P>> for PageId<P> {
     #[inline]
     fn get_mut<'a>(&self, through: &'a mut Pager<P>) -> Result<&'a mut MappedPage<P>> {
         through.page_mut(*self)
-    }
-}
-
-impl<const P: usize> ReadHandle<Pager<P>> for ProtectedPageId<P> {
-    type Error = Error;
-    type Page = MappedPage<P>;
-
-    #[inline]
-    fn get<'a>(&self, from: &'a Pager<P>) -> Result<&'a MappedPage<P>> {
-        from.protected(*self)
     }
 }
 
@@ -68,133 +45,61 @@ impl<const P: usize> PageHandle<Pager<P>> for ProtectedPageId<P> {
     }
 }
 
-impl<const P: usize> PageAllocator<PageId<P>> for Pager<P> {
-    type Error = Error;
+macro_rules! staged {
+    ($(#[$doc:meta])* $id:ident by $change:ident) => {
+        $(#[$doc])*
+        impl<'p, const P: usize> PageHandle<Transaction<'p, P>> for $id<P> {
+            type Mut<'a>
+                = &'a mut MappedPage<P>
+            where
+                Self: 'a,
+                Transaction<'p, P>: 'a;
 
-    fn alloc(&mut self) -> Result<PageId<P>> {
-        self.alloc()
-    }
-
-    fn free(&mut self, id: PageId<P>) -> Result<()> {
-        self.free(id)
-    }
+            fn get_mut<'a>(&self, through: &'a mut Transaction<'p, P>) -> Result<&'a mut MappedPage<P>> {
+                through.$change(*self)
+            }
+        }
+    };
 }
 
-impl<const P: usize> BulkPageAllocator<PageId<P>> for Pager<P> {
-    fn alloc_bulk(&mut self, count: usize) -> Result<Vec<PageId<P>>> {
-        self.alloc_bulk(count)
-    }
-
-    fn free_bulk(&mut self, ids: impl AsRef<[PageId<P>]>) -> Result<()> {
-        self.free_bulk(ids)
-    }
+staged! {
+    /// Of pages that the transaction allocated: [`Transaction::page_mut`].
+    PageId by page_mut
 }
 
-impl<const P: usize> PageAllocator<ProtectedPageId<P>> for Pager<P> {
-    type Error = Error;
-
-    fn alloc(&mut self) -> Result<ProtectedPageId<P>> {
-        self.alloc_protected()
-    }
-
-    fn free(&mut self, id: ProtectedPageId<P>) -> Result<()> {
-        self.free_protected(id)
-    }
+staged! {
+    /// Of any protected page: [`Transaction::protected_mut`].
+    ProtectedPageId by protected_mut
 }
 
-impl<const P: usize> BulkPageAllocator<ProtectedPageId<P>> for Pager<P> {
-    fn alloc_bulk(&mut self, count: usize) -> Result<Vec<ProtectedPageId<P>>> {
-        self.alloc_protected_bulk(count)
-    }
+macro_rules! allocators {
+    ($id:ident by $alloc:ident, $free:ident, $alloc_bulk:ident, $free_bulk:ident from $($place:ty),+) => {$(
+        impl<const P: usize> PageAllocator<$id<P>> for $place {
+            type Error = Error;
 
-    fn free_bulk(&mut self, ids: impl AsRef<[ProtectedPageId<P>]>) -> Result<()> {
-        self.free_protected_bulk(ids)
-    }
+            fn alloc(&mut self) -> Result<$id<P>> {
+                self.$alloc()
+            }
+
+            fn free(&mut self, id: $id<P>) -> Result<()> {
+                self.$free(id)
+            }
+        }
+
+        impl<const P: usize> BulkPageAllocator<$id<P>> for $place {
+            fn alloc_bulk(&mut self, count: usize) -> Result<Vec<$id<P>>> {
+                self.$alloc_bulk(count)
+            }
+
+            fn free_bulk(&mut self, ids: impl AsRef<[$id<P>]>) -> Result<()> {
+                self.$free_bulk(ids)
+            }
+        }
+    )+};
 }
 
-impl<const P: usize> ReadHandle<Transaction<'_, P>> for PageId<P> {
-    type Error = Error;
-    type Page = MappedPage<P>;
-
-    fn get<'a>(&self, from: &'a Transaction<'_, P>) -> Result<&'a MappedPage<P>> {
-        from.page(*self)
-    }
-}
-
-/// Of pages that the transaction allocated: [`Transaction::page_mut`].
-impl<'p, const P: usize> PageHandle<Transaction<'p, P>> for PageId<P> {
-    type Mut<'a>
-        = &'a mut MappedPage<P>
-    where
-        Self: 'a,
-        Transaction<'p, P>: 'a;
-
-    fn get_mut<'a>(&self, through: &'a mut Transaction<'p, P>) -> Result<&'a mut MappedPage<P>> {
-        through.page_mut(*self)
-    }
-}
-
-impl<const P: usize> ReadHandle<Transaction<'_, P>> for ProtectedPageId<P> {
-    type Error = Error;
-    type Page = MappedPage<P>;
-
-    fn get<'a>(&self, from: &'a Transaction<'_, P>) -> Result<&'a MappedPage<P>> {
-        from.protected(*self)
-    }
-}
-
-impl<'p, const P: usize> PageHandle<Transaction<'p, P>> for ProtectedPageId<P> {
-    type Mut<'a>
-        = &'a mut MappedPage<P>
-    where
-        Self: 'a,
-        Transaction<'p, P>: 'a;
-
-    fn get_mut<'a>(&self, through: &'a mut Transaction<'p, P>) -> Result<&'a mut MappedPage<P>> {
-        through.protected_mut(*self)
-    }
-}
-
-impl<const P: usize> PageAllocator<PageId<P>> for Transaction<'_, P> {
-    type Error = Error;
-
-    fn alloc(&mut self) -> Result<PageId<P>> {
-        self.alloc()
-    }
-
-    fn free(&mut self, id: PageId<P>) -> Result<()> {
-        self.free(id)
-    }
-}
-
-impl<const P: usize> BulkPageAllocator<PageId<P>> for Transaction<'_, P> {
-    fn alloc_bulk(&mut self, count: usize) -> Result<Vec<PageId<P>>> {
-        self.alloc_bulk(count)
-    }
-
-    fn free_bulk(&mut self, ids: impl AsRef<[PageId<P>]>) -> Result<()> {
-        self.free_bulk(ids)
-    }
-}
-
-impl<const P: usize> PageAllocator<ProtectedPageId<P>> for Transaction<'_, P> {
-    type Error = Error;
-
-    fn alloc(&mut self) -> Result<ProtectedPageId<P>> {
-        self.alloc_protected()
-    }
-
-    fn free(&mut self, id: ProtectedPageId<P>) -> Result<()> {
-        self.free_protected(id)
-    }
-}
-
-impl<const P: usize> BulkPageAllocator<ProtectedPageId<P>> for Transaction<'_, P> {
-    fn alloc_bulk(&mut self, count: usize) -> Result<Vec<ProtectedPageId<P>>> {
-        self.alloc_protected_bulk(count)
-    }
-
-    fn free_bulk(&mut self, ids: impl AsRef<[ProtectedPageId<P>]>) -> Result<()> {
-        self.free_protected_bulk(ids)
-    }
-}
+allocators!(PageId by alloc, free, alloc_bulk, free_bulk from Pager<P>, Transaction<'_, P>);
+allocators!(
+    ProtectedPageId by alloc_protected, free_protected, alloc_protected_bulk, free_protected_bulk
+    from Pager<P>, Transaction<'_, P>
+);
