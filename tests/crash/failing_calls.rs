@@ -101,8 +101,11 @@ fn after_failure(mut lab: Lab<4096>, before: &Model, attempted: &Model, operatio
             },
             0,
         );
+        // What a process that is killed now would leave.
+        let left = lab.disk.cached_image();
         match pager.alloc() {
             Ok(id) => {
+                verify::<4096>(left, before, before, 0);
                 // Not poisoned, so the operation left no trace and the pager goes on.
                 pager.free(id).expect("nothing fails any more");
                 compare(pager, before, &|_, page| Some(vec![page.fill]), 0);
