@@ -116,8 +116,8 @@ impl fmt::Display for PageKind {
         f.write_str(match self {
             PageKind::Free => "free",
             PageKind::Regular => "regular",
-            PageKind::Engine => "engine",
-            PageKind::TableOwned => "table-owned",
+            PageKind::Engine => "the engine's own",
+            PageKind::TableOwned => "owned by a table",
         })
     }
 }

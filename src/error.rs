@@ -164,7 +164,7 @@ pub enum Error {
     },
 
     /// One call names a page twice.
-    #[error("page {page} is named twice in one call")]
+    #[error("{page} is named twice in one call")]
     Duplicate {
         /// The page, or the raw value of the protected id.
         page: u64,

@@ -327,3 +327,42 @@ fn a_protected_page_that_rots_is_an_error_on_touch_and_can_be_healed() {
     assert_eq!(pager.check(), []);
     assert_eq!(ProtectedPageId::<P>::from_u64(1), Some(id));
 }
+
+/// The older copy is taken without its pages being proved, so what it lists is checked before anything is written again.
+#[test]
+fn a_listed_page_past_the_end_is_refused_though_its_content_is_not_looked_at() {
+    const LIST: usize = 1328;
+    let disk = SimDisk::new();
+    let mut pager = PagerOptions::new().create_on::<P>(&disk).unwrap();
+    let mut tx = pager.transaction().unwrap();
+    let page = tx.alloc().unwrap();
+    tx.page_mut(page).unwrap().fill(1);
+    tx.commit().unwrap();
+    pager.alloc().unwrap();
+    drop(pager);
+    let mut bytes = disk.cached_image().to_vec();
+    // No slot is left, the newer metadata names a twin that does not verify, the older one lists what is no page.
+    bytes[4096..12288].fill(0);
+    let metadata = |copy: usize| 12288 + copy * 4096..12288 + (copy + 1) * 4096;
+    let generation = |bytes: &[u8], copy: usize| bytes[metadata(copy)][32];
+    let older = usize::from(generation(&bytes, 1) < generation(&bytes, 0));
+    let mend = |block: &mut [u8]| {
+        let crc = crc32fast::hash(&block[..4092]);
+        block[4092..].copy_from_slice(&crc.to_le_bytes());
+    };
+    for wrong in [1u64 << 60, (1 << 40) - 1, u64::MAX, 0, 3] {
+        let mut bytes = bytes.clone();
+        bytes[metadata(1 - older)][304 + 24] ^= 1;
+        mend(&mut bytes[metadata(1 - older)]);
+        bytes[metadata(older)][LIST..LIST + 8].copy_from_slice(&wrong.to_le_bytes());
+        mend(&mut bytes[metadata(older)]);
+        let disk = SimDisk::from_image(bytes);
+        let before = disk.cached_image().fingerprint();
+        let error = PagerOptions::new().open_on::<P>(&disk).unwrap_err();
+        assert!(
+            matches!(error, Error::Corrupt { field: "kind of a listed page", page, .. } if page == wrong),
+            "{error}"
+        );
+        assert_eq!(disk.cached_image().fingerprint(), before);
+    }
+}

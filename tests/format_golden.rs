@@ -1,8 +1,9 @@
 //! Every version of the format that was ever released has a golden image here: it opens, or is refused by naming both
 //! versions.
 //!
-//! `tests/golden/version-0.img` was made by `write_specimen` below. If the code comes to write other bytes, the format has
-//! changed: then the version changes as well, and the old image stays.
+//! `tests/golden/version-0.img` was made by `write_specimen` below. If the code comes to write other bytes, either pages are
+//! handed out in another order, and the image is made anew with `DIPTYCH_WRITE_GOLDEN=1`; or the format has changed, and
+//! then the version changes as well and the old image stays.
 
 use std::path::PathBuf;
 

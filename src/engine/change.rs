@@ -46,20 +46,42 @@ impl Engine {
 
     /// Takes protected pages, all of them or none. They hold zeros.
     pub(crate) fn alloc_protected(&mut self, stage: &mut Stage, count: u64) -> Result<Vec<u64>> {
-        let pages = count.saturating_mul(2).saturating_add(count.div_ceil(32));
-        let indexes = self.with_growth(stage, pages, |state, geometry| {
-            (0..count).map(|_| state.take_protected(geometry)).collect::<Option<Vec<u64>>>()
+        let pages = count.saturating_mul(2);
+        let mut indexes = self.room_for(stage, to_index(count), pages)?;
+        self.with_growth(stage, pages, |state, geometry| {
+            indexes.clear();
+            for _ in 0..count {
+                indexes.push(state.take_protected(geometry)?);
+            }
+            Some(())
         })?;
         indexes.iter().for_each(|index| stage.set_zeros(Owned::Protected(*index)));
         Ok(indexes)
     }
 
-    /// Runs `take` on a clone of the staged state, growing the file until it succeeds; then the clone is staged.
+    /// An empty list with memory for `count` names, which take `pages` at the least. What neither the file nor the disk nor
+    /// memory can hold is an error before anything is done.
+    pub(crate) fn room_for<T>(&self, stage: &Stage, count: usize, pages: u64) -> Result<Vec<T>> {
+        self.check_usable()?;
+        let beyond = pages.saturating_sub(stage.state.free_pages());
+        let (needed, limit) = (stage.state.total_pages.saturating_add(beyond), self.most_pages());
+        if beyond > 0 && needed > limit {
+            return Err(Error::Full { needed, limit });
+        }
+        self.check_space(beyond)?;
+        let mut names = Vec::new();
+        let reserved = names.try_reserve_exact(count);
+        reserved.map_err(|_| self.io_error("allocate memory for pages of", io::ErrorKind::OutOfMemory.into()))?;
+        Ok(names)
+    }
+
+    /// Runs `take` on a clone of the staged state, growing the file until it succeeds; then the clone is staged. `pages` is the
+    /// least that it takes: nodes, leaves, and the ends of blocks come on top.
     fn with_growth<T>(
         &mut self,
         stage: &mut Stage,
         pages: u64,
-        take: impl Fn(&mut State, super::Geometry) -> Option<T>,
+        mut take: impl FnMut(&mut State, super::Geometry) -> Option<T>,
     ) -> Result<T> {
         self.check_usable()?;
         loop {
@@ -71,37 +93,44 @@ impl Engine {
                     stage.state = state;
                     return Ok(taken);
                 }
-                // The free pages did not suffice, for want of aligned blocks or because leaves took some of them.
-                self.grow(stage, 1)?;
-            } else {
-                self.grow(stage, pages - free)?;
             }
+            self.grow(stage, pages.saturating_sub(free).max(1))?;
         }
     }
 
-    /// Grows the file so that about `pages` more can be handed out. After an error nothing has changed.
+    /// In a sparse file space is allocated by the commit; growth that the disk cannot hold is refused before.
+    fn check_space(&self, pages: u64) -> Result<()> {
+        if !self.options.sparse || pages == 0 {
+            return Ok(());
+        }
+        let available = self.storage.available().map_err(|source| self.io_error("look for space for", source))?;
+        if pages > self.geometry.whole_pages(available) {
+            return Err(self.io_error("grow", io::ErrorKind::StorageFull.into()));
+        }
+        Ok(())
+    }
+
+    fn most_pages(&self) -> u64 {
+        self.options.max_pages(self.geometry).min(self.geometry.capacity())
+    }
+
+    /// Grows the file so that about `pages` more can be handed out, `pages` themselves at the least. After an error nothing has
+    /// changed.
     fn grow(&mut self, stage: &mut Stage, pages: u64) -> Result<()> {
         let total = stage.state.total_pages;
         if self.physical_pages > total {
             stage.state.total_pages = self.physical_pages;
             return Ok(());
         }
-        let limit = self.options.max_pages(self.geometry).min(self.geometry.capacity());
-        if pages > limit {
-            return Err(Error::Full { needed: total.saturating_add(pages), limit });
+        let limit = self.most_pages();
+        let least = total.saturating_add(pages);
+        if least > limit {
+            return Err(Error::Full { needed: least, limit });
         }
-        // More than a file can have does not fit anyway, and adds up without overflow.
-        let pages = pages.min(self.geometry.capacity());
-        let needed = total.saturating_add(stage.state.shortfall(self.geometry, pages));
-        if needed > limit {
-            return Err(Error::Full { needed, limit });
-        }
+        let needed = total.saturating_add(stage.state.shortfall(self.geometry, pages)).min(limit);
         let step = self.geometry.offset(total).min(self.options.growth_limit);
         let generous = needed.max(total.saturating_add(self.geometry.whole_pages(step))).min(limit);
-        let reached = match self.grow_to(generous) {
-            Err(source) if generous > needed && is_out_of_space(&source) => self.grow_to(needed).map(|()| needed),
-            grown => grown.map(|()| generous),
-        };
+        let reached = self.grow_to_any([generous, needed, least]);
         let reached = reached.map_err(|source| {
             // What was gained before the failure may have stayed; nothing names it.
             self.has_tail |= self.storage.len().is_ok_and(|len| len > self.region.len());
@@ -115,6 +144,22 @@ impl Engine {
         self.physical_pages = reached;
         stage.state.total_pages = reached;
         Ok(())
+    }
+
+    /// Grows to the first of these totals, descending, for which there is space.
+    fn grow_to_any(&mut self, totals: [u64; 3]) -> io::Result<u64> {
+        let mut last = None;
+        for total in totals {
+            if last == Some(total) {
+                continue;
+            }
+            last = Some(total);
+            match self.grow_to(total) {
+                Err(source) if is_out_of_space(&source) && total != totals[2] => {}
+                grown => return grown.map(|()| total),
+            }
+        }
+        unreachable!("the last total succeeds or fails for good")
     }
 
     pub(super) fn grow_to(&mut self, pages: u64) -> io::Result<()> {
@@ -204,7 +249,8 @@ impl Engine {
     /// The staged content of a page. `fresh_only` refuses regular pages that existed before the transaction.
     pub(crate) fn staged_mut<'a>(&self, stage: &'a mut Stage, owned: Owned, fresh_only: bool) -> Result<&'a mut [u8]> {
         self.check_writable(stage, owned, fresh_only)?;
-        stage.content_mut(owned, || self.first_content(owned))
+        let [bytes] = stage.contents_mut([owned], |owned| self.first_content(owned))?;
+        Ok(bytes)
     }
 
     /// The staged contents of several pages, no two of them equal.
@@ -215,18 +261,14 @@ impl Engine {
     ) -> Result<[&'a mut [u8]; K]> {
         check_distinct(all)?;
         all.into_iter().try_for_each(|owned| self.check_writable(stage, owned, true))?;
-        for owned in all {
-            stage.content_mut(owned, || self.first_content(owned))?;
-        }
-        Ok(stage.staged_buffers_mut(all))
+        stage.contents_mut(all, |owned| self.first_content(owned))
     }
 
     /// The staged content of a protected page, zeros to begin with, whatever its live copy holds.
     pub(crate) fn staged_zeroed<'a>(&self, stage: &'a mut Stage, index: u64) -> Result<&'a mut [u8]> {
         let owned = Owned::Protected(index);
         self.check_writable(stage, owned, true)?;
-        let zeroed = || Ok(PageBuffer::zeroed(self.geometry.page_len()));
-        let bytes = stage.content_mut(owned, zeroed)?;
+        let [bytes] = stage.contents_mut([owned], |_| Ok(PageBuffer::zeroed(self.geometry.page_len())))?;
         bytes.fill(0);
         Ok(bytes)
     }

@@ -119,6 +119,12 @@ impl Engine {
             self.zero_pages.remove(&state.handed_out_since(&self.live, kind));
         }
 
+        // All memory that turning over needs is taken before the slot is written.
+        let last = contents.keys().rev().find_map(|owned| match owned {
+            Owned::Protected(index) => Some(*index),
+            Owned::Page(_) => None,
+        });
+        self.verified.make_room(last.map_or(0, |last| last + 1), state.counts.protected);
         let metadata = self.write_window(&mut state, &contents)?;
         self.storage.barrier(&mut self.region, Barrier::Bytes).map_err(|source| self.io_error("sync", source))?;
         self.write_slot(&state, &metadata)?;
@@ -251,7 +257,6 @@ impl Engine {
         self.live_metadata = self.live_metadata.other();
         for owned in contents.keys() {
             if let Owned::Protected(index) = *owned {
-                self.verified.make_room(index + 1, self.live.counts.protected);
                 self.verified.insert(index);
             }
         }

@@ -1,7 +1,9 @@
 //! The bytes with which a new file begins.
 
 use crate::block::TwinCopy;
-use crate::format::{ChecksumKey, Identity, Metadata, RegularList, Slot, SlotRecord, encode_void};
+use crate::format::{
+    BLOCK_LEN, BlockBytes, ChecksumKey, Identity, Metadata, RegularList, Slot, SlotRecord, encode_void,
+};
 use crate::ids::FileId;
 
 use super::geometry::Geometry;
@@ -31,6 +33,14 @@ impl NewFile {
         // Slot 1 and metadata B are void and not zeros: zeros would be damage.
         let blocks: [&[u8]; 5] = [&identity.encode(), &slot.encode(file_id), &void, &metadata[..], &void];
         NewFile { identity, reserved: blocks.concat(), len: geometry.offset(total_pages) }
+    }
+}
+
+impl NewFile {
+    /// The block of a slot as the file begins with it.
+    pub(super) fn slot_block(&self, slot: usize) -> BlockBytes {
+        let blocks = self.reserved.as_chunks::<BLOCK_LEN>().0;
+        blocks[slot + 1]
     }
 }
 

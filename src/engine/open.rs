@@ -13,7 +13,7 @@ use crate::format::{
     RegularList, SLOT_OFFSETS, Slot, SlotRecord,
 };
 use crate::ids::Generation;
-use crate::storage::{Barrier, Storage};
+use crate::storage::{Barrier, Region, Storage};
 
 use super::geometry::Geometry;
 use super::new_file::NewFile;
@@ -33,14 +33,26 @@ impl Engine {
         let geometry = Geometry::new(new.identity.page_size);
         let state = State { generation: 1, ..State::empty(geometry, geometry.whole_pages(new.len)) };
         let verdict = Verdict::first();
-        let mut engine = Engine::around(storage, new.identity, options, state, &verdict)?;
+        let mut storage = storage;
+        let region = match Engine::map(&mut *storage, geometry.offset(state.total_pages), &options) {
+            Ok(region) => region,
+            Err(error) => {
+                // Nobody else has opened it: the lock is held. The first error is the one to report.
+                let _ = storage.remove();
+                return Err(error);
+            }
+        };
+        let mut engine = Engine::around(storage, region, new.identity, options, state, &verdict);
         engine.zero_pages.insert(geometry.first_page()..engine.physical_pages);
-        engine.probe_coherence(1 - verdict.slot)?;
+        if let Err(error) = engine.probe_coherence(1 - verdict.slot, &new.slot_block(1 - verdict.slot)) {
+            let _ = engine.storage.remove();
+            return Err(error);
+        }
         Ok(engine)
     }
 
     /// Validates a file, finds its generation, and makes that durable.
-    pub(crate) fn open(storage: Box<dyn Storage>, page_size: u32, options: EngineOptions) -> Result<Engine> {
+    pub(crate) fn open(mut storage: Box<dyn Storage>, page_size: u32, options: EngineOptions) -> Result<Engine> {
         let len = storage.len().map_err(|source| Error::io("read the length of", storage.path(), source))?;
         if len == 0 {
             return Err(Error::Empty { expected: RESERVED_LEN });
@@ -58,7 +70,8 @@ impl Engine {
         let (verdict, state) =
             reserved.decide(&Reader { storage: &*storage, geometry, key, len }, options.take_older)?;
 
-        let mut engine = Engine::around(storage, identity, options, state, &verdict)?;
+        let region = Engine::map(&mut *storage, geometry.offset(state.total_pages), &options)?;
+        let mut engine = Engine::around(storage, region, identity, options, state, &verdict);
         engine.recovery = Recovery {
             generation: Generation::new(verdict.generation),
             adopted: verdict.adopted,
@@ -68,29 +81,30 @@ impl Engine {
             tail_bytes: len - geometry.offset(engine.live.total_pages),
         };
         engine.has_tail = engine.recovery.tail_bytes > 0;
-        engine.settle(&reserved, &verdict)?;
+        let slots = engine.settle(&reserved, &verdict)?;
         // Not before the verdict is durable: a slot that the cache calls old may be the newest one that the disk has.
-        engine.probe_coherence(1 - engine.live_slot)?;
+        engine.probe_coherence(1 - verdict.slot, &slots[1 - verdict.slot])?;
         engine.storage.sync_directory().map_err(|source| engine.io_error("sync the directory of", source))?;
         Ok(engine)
     }
 
+    fn map(storage: &mut dyn Storage, len: u64, options: &EngineOptions) -> Result<Region> {
+        storage.map(len, options.reserve).map_err(|source| Error::io("map", storage.path(), source))
+    }
+
     fn around(
-        mut storage: Box<dyn Storage>,
+        storage: Box<dyn Storage>,
+        region: Region,
         identity: Identity,
         options: EngineOptions,
         state: State,
         verdict: &Verdict,
-    ) -> Result<Engine> {
-        let geometry = Geometry::new(identity.page_size);
-        let failed = |op, storage: &dyn Storage, source| Error::io(op, storage.path(), source);
-        let may_have_holes = options.sparse
-            || storage.has_holes().map_err(|source| failed("read the metadata of", &*storage, source))?;
-        let region = storage.map(geometry.offset(state.total_pages), options.reserve);
-        let region = region.map_err(|source| failed("map", &*storage, source))?;
-        Ok(Engine {
+    ) -> Engine {
+        // Where it cannot be told, space is allocated once more than needed.
+        let may_have_holes = options.sparse || storage.has_holes().unwrap_or(true);
+        Engine {
             options,
-            geometry,
+            geometry: Geometry::new(identity.page_size),
             identity,
             key: ChecksumKey::new(identity.file_id),
             recovery: Recovery::nothing(verdict.generation),
@@ -107,24 +121,25 @@ impl Engine {
             unsynced: false,
             poisoned: false,
             zero_page: OnceLock::new(),
-        })
+        }
     }
 
-    /// Whether what is written shows in the map. It is tried in the unused end of the block of a slot that is not live.
-    fn probe_coherence(&mut self, slot: usize) -> Result<()> {
-        let mut before = [0; BLOCK_LEN];
-        before.copy_from_slice(self.region.bytes(SLOT_OFFSETS[slot], BLOCK_LEN));
-        let mut probe = before;
+    /// Whether what is written shows in the map. It is tried in the unused end of the `block` of a slot that is not live. The
+    /// whole block was written before, so that the map can be looked at: a load from a sector that is unreadable is a
+    /// signal.
+    fn probe_coherence(&mut self, slot: usize, block: &BlockBytes) -> Result<()> {
+        let mut probe = *block;
         probe[BLOCK_LEN - 8..].iter_mut().for_each(|byte| *byte = !*byte);
         self.write(&[&probe], SLOT_OFFSETS[slot])?;
         let coherent = self.region.bytes(SLOT_OFFSETS[slot], BLOCK_LEN) == probe;
-        self.write(&[&before], SLOT_OFFSETS[slot])?;
+        self.write(&[block], SLOT_OFFSETS[slot])?;
         if coherent { Ok(()) } else { Err(Error::Incoherent { path: self.storage.path().to_path_buf() }) }
     }
 
     /// Writes again what the verdict rests on, byte for byte, whether or not it looks clean: after a failed sync the cache may
     /// show what the disk lacks. Voids what was refused, so that no later commit brings it back by writing the same bytes.
-    fn settle(&mut self, reserved: &Reserved, verdict: &Verdict) -> Result<()> {
+    /// Returns the blocks of the slots as they are now.
+    fn settle(&mut self, reserved: &Reserved, verdict: &Verdict) -> Result<[BlockBytes; 2]> {
         let (mut slots, copies) = reserved.settled(verdict);
         if reserved.identity_rebuilt {
             self.write(&[&self.identity.encode()], IDENTITY_OFFSET)?;
@@ -144,7 +159,8 @@ impl Engine {
         }
         self.write_blocks(&slots, SLOT_OFFSETS)?;
         self.write_blocks(&copies, METADATA_OFFSETS)?;
-        self.barrier(Barrier::Length)
+        self.barrier(Barrier::Length)?;
+        Ok(slots)
     }
 
     fn write_blocks(&mut self, blocks: &[BlockBytes; 2], offsets: [u64; 2]) -> Result<()> {

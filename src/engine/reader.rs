@@ -128,6 +128,7 @@ impl<'a> Reader<'a> {
         };
         self.check_counts(&state, copy)?;
         self.check_owners(&state, parent)?;
+        self.check_list(&state, &metadata.regular_list)?;
         Ok(state)
     }
 
@@ -274,6 +275,19 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    /// The pages that the metadata lists are regular pages of its state.
+    fn check_list(&self, state: &State, list: &RegularList) -> Result<()> {
+        let RegularList::Listed(rows) = list else { return Ok(()) };
+        for (page, _) in rows.iter().copied() {
+            let kind = if page < state.total_pages { state.kind(self.geometry, page) } else { PageKind::Free };
+            if kind != PageKind::Regular {
+                let defect = Defect { field: "kind of a listed page", expected: 1, found: kind_bits(kind) };
+                return Err(defect.at(Block::RegularPage, page));
+            }
+        }
+        Ok(())
+    }
+
     /// Whether everything that the commit of this state wrote is there: its protected pages, and the regular pages that it
     /// listed. `Ok(Some(page))` is a regular page that holds something else.
     pub(super) fn prove(&self, state: &State, metadata: &Metadata) -> Result<Option<u64>> {
@@ -283,11 +297,6 @@ impl<'a> Reader<'a> {
         }
         let RegularList::Listed(rows) = &metadata.regular_list else { return Ok(None) };
         for (page, checksum) in rows.iter().copied() {
-            let kind = if page < state.total_pages { state.kind(self.geometry, page) } else { PageKind::Free };
-            if kind != PageKind::Regular {
-                let defect = Defect { field: "kind of a listed page", expected: 1, found: kind_bits(kind) };
-                return Err(defect.at(Block::RegularPage, page));
-            }
             self.read(&mut scratch, self.geometry.offset(page))?;
             if self.key.checksum(&scratch) != checksum {
                 return Ok(Some(page));

@@ -98,7 +98,6 @@ impl Reserved {
         Evidence { slots, metadata }
     }
 
-    /// The verdict, and the state that it names.
     /// What the blocks are to hold once the verdict is carried out: the slots and the metadata copies, those that were refused
     /// or cannot be read as void records. The slot of an adopted state is not among them yet.
     pub(super) fn settled(&self, verdict: &Verdict) -> ([BlockBytes; 2], [BlockBytes; 2]) {
@@ -122,6 +121,7 @@ impl Reserved {
         self.metadata[verdict.copy.index()].as_ref().expect("the verdict names a whole copy of the metadata")
     }
 
+    /// The verdict, and the state that it names.
     pub(super) fn decide(&mut self, reader: &Reader<'_>, take_older: bool) -> Result<(Verdict, State)> {
         let newest = self.metadata.iter().flatten().max_by_key(|metadata| metadata.generation);
         if let Some(newest) = newest.filter(|newest| newest.required_features & !KNOWN_FEATURES != 0) {

@@ -10,7 +10,7 @@
 //! engine knows nothing of it. A page that the live generation owns and that is freed here stays in use in the staged
 //! state until the commit: nothing can hand it out before that commit is durable (I2).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::block::PageKind;
@@ -21,7 +21,7 @@ use super::page_buffer::PageBuffer;
 use super::state::State;
 
 /// What a content belongs to, and what can be freed: a regular page, or a protected page by its index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Owned {
     Page(u64),
     Protected(u64),
@@ -47,8 +47,9 @@ struct Savepoint {
     number: u64,
     state: State,
     freed: usize,
+    staged_bytes: u64,
     /// The contents that were changed since, as they were.
-    before: BTreeMap<Owned, Option<Content>>,
+    before: HashMap<Owned, Option<Content>>,
 }
 
 /// See the head of this file.
@@ -58,10 +59,10 @@ pub(crate) struct Stage {
     max_bytes: u64,
     geometry: Geometry,
     pub(super) state: State,
-    contents: BTreeMap<Owned, Content>,
+    contents: HashMap<Owned, Content>,
     /// In the order in which they were freed, so that a savepoint is a length.
     freed: Vec<Owned>,
-    freed_set: BTreeSet<Owned>,
+    freed_set: HashSet<Owned>,
     savepoints: Vec<Savepoint>,
     next_savepoint: u64,
     staged_bytes: u64,
@@ -76,9 +77,9 @@ impl Stage {
             max_bytes,
             geometry,
             state: live.clone(),
-            contents: BTreeMap::new(),
+            contents: HashMap::new(),
             freed: Vec::new(),
-            freed_set: BTreeSet::new(),
+            freed_set: HashSet::new(),
             savepoints: Vec::new(),
             next_savepoint: 1,
             staged_bytes: 0,
@@ -93,7 +94,7 @@ impl Stage {
         self.contents.get(&owned)
     }
 
-    /// The state as the commit will make it live, and the contents to be written.
+    /// The state as the commit will make it live, and the contents to be written, in an order that is the same in every run.
     pub(super) fn into_commit(mut self) -> (State, BTreeMap<Owned, Content>) {
         for owned in std::mem::take(&mut self.freed) {
             match owned {
@@ -101,7 +102,7 @@ impl Stage {
                 Owned::Protected(index) => self.state.release_protected(index),
             }
         }
-        (self.state, self.contents)
+        (self.state, self.contents.into_iter().collect())
     }
 
     /// Whether the stage holds anything that a commit would write, apart from the state itself.
@@ -143,52 +144,41 @@ impl Stage {
         self.freed_set.insert(owned);
     }
 
-    /// The content to change, made by `start` where none is staged. After an error nothing has changed.
-    pub(super) fn content_mut(
+    /// The contents to change, no two of them the same, made by `start` where none is staged. After an error nothing has
+    /// changed.
+    pub(super) fn contents_mut<const K: usize>(
         &mut self,
-        owned: Owned,
-        start: impl FnOnce() -> Result<PageBuffer>,
-    ) -> Result<&mut [u8]> {
+        owned: [Owned; K],
+        start: impl Fn(Owned) -> Result<PageBuffer>,
+    ) -> Result<[&mut [u8]; K]> {
         let page_bytes = u64::from(self.geometry.page_size());
-        let remembers = self.savepoints.last().is_some_and(|savepoint| !savepoint.before.contains_key(&owned));
-        let staged = matches!(self.contents.get(&owned), Some(Content::Bytes(_)));
+        let before = self.savepoints.last().map(|savepoint| &savepoint.before);
+        let remembers = |owned: &Owned| before.is_some_and(|before| !before.contains_key(owned));
+        let is_staged = |owned: &Owned| matches!(self.contents.get(owned), Some(Content::Bytes(_)));
         // A buffer that is there is copied for the savepoint, one that is not is made: one page either way.
-        if !staged || remembers {
-            let needed = self.staged_bytes + page_bytes;
-            if needed > self.max_bytes {
-                return Err(Error::StageFull { needed, limit: self.max_bytes });
+        let pages = owned.iter().filter(|owned| !is_staged(owned) || remembers(owned)).count() as u64;
+        let needed = self.staged_bytes + pages * page_bytes;
+        if pages > 0 && needed > self.max_bytes {
+            return Err(Error::StageFull { needed, limit: self.max_bytes });
+        }
+        let mut made = Vec::new();
+        for owned in owned {
+            match self.contents.get(&owned) {
+                Some(Content::Bytes(_)) => {}
+                Some(Content::Zeros) => made.push((owned, PageBuffer::zeroed(self.geometry.page_len()))),
+                None => made.push((owned, start(owned)?)),
             }
         }
-        let made = match self.contents.get(&owned) {
-            Some(Content::Bytes(_)) => None,
-            Some(Content::Zeros) => Some(PageBuffer::zeroed(self.geometry.page_len())),
-            None => Some(start()?),
-        };
-        if !staged || remembers {
-            self.staged_bytes += page_bytes;
+        self.staged_bytes = needed;
+        for owned in owned {
+            self.remember(owned);
         }
-        self.remember(owned);
-        if let Some(made) = made {
-            self.contents.insert(owned, Content::Bytes(made));
-        }
-        match self.contents.get_mut(&owned) {
-            Some(Content::Bytes(buffer)) => Ok(buffer.as_bytes_mut()),
-            _ => unreachable!("the content was staged just now"),
-        }
-    }
-
-    /// The buffers of several contents that are staged as bytes already, all of them different.
-    pub(super) fn staged_buffers_mut<const K: usize>(&mut self, owned: [Owned; K]) -> [&mut [u8]; K] {
-        let mut buffers: [Option<&mut [u8]>; K] = [const { None }; K];
-        let (Some(first), Some(last)) = (owned.iter().min(), owned.iter().max()) else {
-            return buffers.map(|_| unreachable!("there are no buffers"));
-        };
-        for (key, content) in self.contents.range_mut(*first..=*last) {
-            if let (Some(at), Content::Bytes(buffer)) = (owned.iter().position(|owned| owned == key), content) {
-                buffers[at] = Some(buffer.as_bytes_mut());
-            }
-        }
-        buffers.map(|buffer| buffer.expect("the caller has staged every one of them"))
+        self.contents.extend(made.into_iter().map(|(owned, buffer)| (owned, Content::Bytes(buffer))));
+        let contents = self.contents.get_disjoint_mut(std::array::from_fn::<_, K, _>(|at| &owned[at]));
+        Ok(contents.map(|content| match content {
+            Some(Content::Bytes(buffer)) => buffer.as_bytes_mut(),
+            _ => unreachable!("every content was staged just now"),
+        }))
     }
 
     /// Stages zeros, whatever the content is now.
@@ -222,7 +212,8 @@ impl Stage {
             number,
             state: self.state.clone(),
             freed: self.freed.len(),
-            before: BTreeMap::new(),
+            staged_bytes: self.staged_bytes,
+            before: HashMap::new(),
         });
         SavepointToken { stage: self.id, number }
     }
@@ -251,18 +242,17 @@ impl Stage {
                 let total_pages = self.state.total_pages;
                 self.state = newest.state;
                 self.state.total_pages = total_pages;
+                self.staged_bytes = newest.staged_bytes;
                 self.savepoints.push(Savepoint {
                     number: token.number,
                     state: self.state.clone(),
                     freed: self.freed.len(),
-                    before: BTreeMap::new(),
+                    staged_bytes: newest.staged_bytes,
+                    before: HashMap::new(),
                 });
                 break;
             }
         }
-        let earlier = self.savepoints.iter().flat_map(|savepoint| savepoint.before.values().flatten());
-        let buffers = self.contents.values().chain(earlier).filter(|content| matches!(content, Content::Bytes(_)));
-        self.staged_bytes = buffers.count() as u64 * u64::from(self.geometry.page_size());
         Ok(())
     }
 }

@@ -125,6 +125,12 @@ macro_rules! forward {
             fn allocate(&mut self, _offset: u64, _len: u64) -> io::Result<()> {
                 Ok(())
             }
+            fn available(&self) -> io::Result<u64> {
+                Ok(u64::MAX)
+            }
+            fn remove(&mut self) -> io::Result<()> {
+                self.$file.remove()
+            }
             fn has_holes(&self) -> io::Result<bool> {
                 self.$file.has_holes()
             }

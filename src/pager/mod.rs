@@ -42,7 +42,8 @@ pub use transaction::{PageHint, Savepoint, Transaction};
 ///
 /// Allocating and freeing are durable when they return, and each call is one commit of two barriers; a [`Transaction`] takes
 /// any number of changes into one. Content stored to a regular page through [`page_mut`](Self::page_mut) is in the file at once
-/// (another process sees it, and it outlives this one) and on the disk after [`sync`](Self::sync) or the next commit.
+/// (another process sees it, and it outlives this one) and on the disk after [`sync`](Self::sync) or the next commit that
+/// changes something.
 ///
 /// Dropping a pager closes it without a last sync: what was committed stays. [`close`](Self::close) syncs, and says whether
 /// that worked.

@@ -107,8 +107,8 @@ impl<'p, const P: usize> Transaction<'p, P> {
     ///
     /// [`Error::Full`] when the file may not grow so far, [`Error::Io`] when it cannot; nothing is allocated then.
     pub fn alloc_bulk(&mut self, count: usize) -> Result<Vec<PageId<P>>> {
+        let mut ids = self.engine.room_for(&self.stage, count, to_count(count))?;
         let runs = self.engine.alloc_bulk(&mut self.stage, to_count(count))?;
-        let mut ids = Vec::with_capacity(count);
         ids.extend(runs.pages().map(page_id));
         Ok(ids)
     }
@@ -282,7 +282,8 @@ impl<'p, const P: usize> Transaction<'p, P> {
         self.engine.set_header(&mut self.stage, header)
     }
 
-    /// Marks this point of the transaction, to come back to it.
+    /// Marks this point of the transaction, to come back to it. A savepoint lasts as long as the transaction: every page that
+    /// is changed after it is kept as it was before, and counts as staged.
     ///
     /// ```
     /// # use diptych::{PagerOptions, SimDisk};

@@ -28,6 +28,9 @@ use super::{Barrier, Region, Storage};
 use crate::error::{Error, Result};
 use create::Content;
 
+/// How often a file that is replaced while it is being opened is opened again.
+const OPEN_ATTEMPTS: usize = 64;
+
 /// A locked file, open for reading and writing. Whoever holds its [`Region`] drops that first: the lock protects the views.
 #[derive(Debug)]
 pub(crate) struct FileStorage {
@@ -69,7 +72,7 @@ impl FileStorage {
     /// read and written, or the path names a directory, a pipe, a device; with `op: "lock"` when the filesystem has no locks.
     pub(crate) fn open(path: &Path) -> Result<FileStorage> {
         let failed = |source| Error::io("open", path, source);
-        loop {
+        for _ in 0..OPEN_ATTEMPTS {
             let resolved = fs::canonicalize(path).map_err(failed)?;
             let file = platform::open_existing(&resolved).map_err(failed)?;
             if !file.metadata().map_err(failed)?.is_file() {
@@ -87,10 +90,20 @@ impl FileStorage {
                 return Ok(FileStorage::new(file, path, directory));
             }
         }
+        Err(failed(io::Error::other("another file takes its place again and again")))
     }
 
     fn new(file: File, path: &Path, directory: PathBuf) -> FileStorage {
         FileStorage { file, path: path.to_path_buf(), directory, locked_by: process::id(), reserve: 0 }
+    }
+
+    /// A forked child inherits descriptor, lock and map, and with them the means to cut the file of its parent; dropping a
+    /// pager there must not.
+    fn check_process(&self) -> io::Result<()> {
+        if self.locked_by == process::id() {
+            return Ok(());
+        }
+        Err(io::Error::new(io::ErrorKind::PermissionDenied, "the pager belongs to the process that opened it"))
     }
 
     /// Cuts the file and the region to `len` bytes. Windows cuts no file that is mapped, so there the region is unmapped and
@@ -144,11 +157,13 @@ impl Storage for FileStorage {
     }
 
     fn write_at(&mut self, _region: &mut Region, parts: &[&[u8]], offset: u64) -> io::Result<()> {
+        self.check_process()?;
         // The region shows it by itself: one page cache serves maps and writes. It is borrowed so that no view is alive.
         platform::write_parts_at(&self.file, parts, offset)
     }
 
     fn grow(&mut self, region: &mut Region, len: u64, sparse: bool) -> io::Result<()> {
+        self.check_process()?;
         let before = region.len();
         assert!(len > before, "growing makes a file longer");
         let found = self.len()?;
@@ -168,12 +183,25 @@ impl Storage for FileStorage {
     }
 
     fn cut(&mut self, region: &mut Region, len: u64) -> io::Result<()> {
+        self.check_process()?;
         assert!(len <= region.len(), "cutting makes a file shorter");
         self.shorten(region, len)
     }
 
     fn allocate(&mut self, offset: u64, len: u64) -> io::Result<()> {
+        self.check_process()?;
         space::fill_holes(&self.file, offset, len)
+    }
+
+    fn available(&self) -> io::Result<u64> {
+        platform::available_bytes(&self.file)
+    }
+
+    fn remove(&mut self) -> io::Result<()> {
+        self.check_process()?;
+        let name = self.path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+        fs::remove_file(self.directory.join(name))?;
+        platform::sync_directory(&self.directory)
     }
 
     /// By the number of blocks that the file occupies. Blocks that a filesystem counts for its own tables, or allocated past

@@ -64,6 +64,12 @@ pub(crate) trait Storage: Send + Sync + fmt::Debug {
     /// Allocates the space of a part of the file that may be a hole, without changing what it reads as.
     fn allocate(&mut self, offset: u64, len: u64) -> io::Result<()>;
 
+    /// Bytes that could still be allocated, as far as the platform tells.
+    fn available(&self) -> io::Result<u64>;
+
+    /// Takes back the name of a file that was created just now and that nobody else has opened.
+    fn remove(&mut self) -> io::Result<()>;
+
     /// Whether parts of the file may be holes.
     fn has_holes(&self) -> io::Result<bool>;
 

@@ -257,3 +257,22 @@ fn a_power_cut_while_a_file_is_opened_after_a_failed_slot_sync_loses_nothing() {
         }
     }
 }
+
+#[test]
+fn a_creation_that_fails_leaves_no_file_behind() {
+    for kind in [CallKind::Grow, CallKind::Write, CallKind::Barrier, CallKind::SyncDirectory, CallKind::Map] {
+        for n in 1.. {
+            let disk = SimDisk::new();
+            disk.fail(FaultPlan::nth(kind, n));
+            match PagerOptions::new().create_on::<4096>(&disk) {
+                Ok(_) => {
+                    assert!(n > 1, "no {kind} is made at all");
+                    break;
+                }
+                Err(error) => assert!(error.is_io(), "{error}"),
+            }
+            assert!(disk.cached_image().is_empty() && disk.durable_image().is_empty(), "call {n} of kind {kind}");
+            assert!(PagerOptions::new().create_on::<4096>(&disk).is_ok(), "the name is free again");
+        }
+    }
+}

@@ -278,3 +278,22 @@ fn a_file_without_reserved_addresses_grows_by_moving() {
         assert_whole(&pager);
     }
 }
+
+#[test]
+fn a_bulk_that_nothing_can_hold_is_refused_before_memory_is_spent() {
+    let disk = SimDisk::new();
+    disk.set_space_limit(Some(1 << 20));
+    for sparse in [false, true] {
+        let disk = SimDisk::from_image(disk.cached_image());
+        disk.set_space_limit(Some(1 << 20));
+        let mut pager = PagerOptions::new().sparse(sparse).create_on::<1024>(&disk).unwrap();
+        for count in [1_000_000, 20_000_000_000, usize::MAX] {
+            let error = pager.alloc_bulk(count).unwrap_err();
+            assert!(matches!(error, Error::Io { .. } | Error::Full { .. }), "{error}");
+            let error = pager.alloc_protected_bulk(count).unwrap_err();
+            assert!(matches!(error, Error::Io { .. } | Error::Full { .. }), "{error}");
+        }
+        assert_eq!(pager.alloc_bulk(10).unwrap().len(), 10);
+        assert_eq!(pager.check(), []);
+    }
+}

@@ -263,3 +263,17 @@ fn a_file_that_was_closed_reports_nothing() {
         assert_whole(&pager);
     }
 }
+
+#[test]
+fn protected_pages_are_handed_out_down_to_the_last_two_pages() {
+    let disk = SimDisk::new();
+    let mut pager = PagerOptions::new().max_file_bytes(86_016).create_on::<4096>(&disk).unwrap();
+    let error = loop {
+        if let Err(error) = pager.alloc_protected() {
+            break error;
+        }
+    };
+    assert!(matches!(error, Error::Full { limit: 21, .. }), "{error}");
+    assert!(pager.free_page_count() < 2, "{} pages are free", pager.free_page_count());
+    assert_eq!(pager.check(), []);
+}

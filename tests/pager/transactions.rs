@@ -503,3 +503,20 @@ fn a_large_transaction_is_one_commit() {
     assert!(protected.iter().all(|id| id.get(&pager).expect("committed")[..8] == id.to_u64().to_be_bytes()));
     assert_whole(&pager);
 }
+
+#[test]
+fn several_pages_that_cannot_all_be_staged_leave_none_of_them_staged() {
+    let disk = SimDisk::new();
+    let mut pager = PagerOptions::new().max_staged_bytes(1024).create_on::<1024>(&disk).unwrap();
+    let ids = pager.alloc_protected_bulk(3).unwrap();
+    let generation = pager.generation();
+    let mut tx = pager.transaction().unwrap();
+    assert!(matches!(tx.get_many_mut([ids[0], ids[1]]), Err(Error::StageFull { needed: 2048, limit: 1024 })));
+    tx.commit().unwrap();
+    assert_eq!(pager.generation(), generation, "nothing was staged, so nothing is committed");
+    let mut tx = pager.transaction().unwrap();
+    assert!(tx.get_many_mut([ids[0], ids[1]]).is_err());
+    tx.protected_mut(ids[2]).unwrap().fill(1);
+    tx.commit().unwrap();
+    assert!(pager.protected(ids[2]).unwrap().iter().all(|byte| *byte == 1));
+}

@@ -164,6 +164,20 @@ pub(super) fn allocated_bytes(file: &File) -> io::Result<Option<u64>> {
     }
 }
 
+/// Bytes that the filesystem of the file has room for; as many as there are where it does not tell.
+pub(super) fn available_bytes(file: &File) -> io::Result<u64> {
+    #[cfg(unix)]
+    {
+        let filesystem = rustix::fs::fstatvfs(file)?;
+        Ok(filesystem.f_bavail.saturating_mul(filesystem.f_frsize))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = file;
+        Ok(u64::MAX)
+    }
+}
+
 /// A sync that writes to the file and stores through its region pass.
 ///
 /// * Linux: one page cache holds both; `fdatasync` writes it and flushes the disk's cache. After growth it is `fsync`: the

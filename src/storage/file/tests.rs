@@ -266,3 +266,24 @@ fn reading_past_the_end_is_unexpected_eof() {
     let error = storage.read_at(&mut [0; 2], 8 * KIB - 1).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
 }
+
+/// The child of a fork holds a copy of all that its parent holds, the number of the process apart.
+#[test]
+fn another_process_than_the_one_that_opened_the_file_changes_nothing() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("file");
+    let mut storage = FileStorage::create(&path, b"begins", 8192, false).unwrap();
+    let mut region = storage.map(8192, 0).unwrap();
+    storage.locked_by ^= 1;
+    let refused = [
+        storage.cut(&mut region, 4096),
+        storage.write_at(&mut region, &[b"x"], 0),
+        storage.grow(&mut region, 16384, false),
+        storage.allocate(0, 4096),
+        storage.remove(),
+    ];
+    assert!(refused.iter().all(|call| call.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::PermissionDenied)));
+    drop((region, storage));
+    let content = fs::read(&path).unwrap();
+    assert!(content.len() == 8192 && content.starts_with(b"begins"));
+}

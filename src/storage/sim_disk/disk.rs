@@ -250,6 +250,13 @@ impl Disk {
         Ok(())
     }
 
+    /// Takes the file back, durably: the disk is empty again.
+    pub(super) fn remove(&mut self) {
+        self.space.cut(0);
+        self.cache = SimImage::default();
+        self.turn_over(EpochEnd::Synced, Epoch::first(SimImage::default()));
+    }
+
     /// Begins the next epoch and records the one that ended.
     fn turn_over(&mut self, end: EpochEnd, mut next: Epoch) {
         next.index = self.epoch.index + 1;

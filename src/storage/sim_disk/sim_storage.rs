@@ -171,6 +171,16 @@ impl Storage for SimStorage {
         })
     }
 
+    fn available(&self) -> io::Result<u64> {
+        let disk = lock(&self.disk);
+        Ok(disk.space.available(disk.cache().len()))
+    }
+
+    fn remove(&mut self) -> io::Result<()> {
+        lock(&self.disk).remove();
+        Ok(())
+    }
+
     fn has_holes(&self) -> io::Result<bool> {
         Ok(lock(&self.disk).space.has_holes())
     }

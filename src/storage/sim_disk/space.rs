@@ -46,6 +46,12 @@ impl Space {
         Ok(())
     }
 
+    /// How many bytes may be allocated beside those of a file of `total` bytes.
+    pub(super) fn available(&self, total: u64) -> u64 {
+        let allocated = (blocks(total) - wide(self.holes.len())) * wide(BLOCK_LEN);
+        self.limit.map_or(u64::MAX, |limit| limit.saturating_sub(allocated))
+    }
+
     /// Forgets the holes past the end of a file that was cut to `len` bytes.
     pub(super) fn cut(&mut self, len: u64) {
         self.holes.split_off(&blocks(len));
