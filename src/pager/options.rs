@@ -6,13 +6,12 @@ use std::path::Path;
 use crate::engine::{Engine, EngineOptions, NewFile, Verification};
 use crate::error::{Error, Result};
 use crate::ids::FileId;
-use crate::storage::{FileStorage, SimDisk};
+use crate::storage::{DEFAULT_RESERVE, FileStorage, SimDisk};
 
 use super::{PageReader, Pager};
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
-const GIB: u64 = 1024 * MIB;
 
 /// How often [`PagerOptions::open_or_create`] looks again at a file that comes and goes.
 const ATTEMPTS: usize = 8;
@@ -46,13 +45,12 @@ impl Default for PagerOptions {
 impl PagerOptions {
     /// The defaults, which [`Pager::create`], [`Pager::open`] and [`Pager::open_or_create`] use.
     pub const fn new() -> Self {
-        let reserve = if cfg!(all(target_os = "linux", target_pointer_width = "64")) { 64 * GIB } else { 0 };
         PagerOptions {
             engine: EngineOptions {
                 growth_limit: 64 * MIB,
                 sparse: false,
                 verification: Verification::FirstTouch,
-                reserve,
+                reserve: DEFAULT_RESERVE,
                 max_staged_bytes: u64::MAX,
                 max_file_bytes: u64::MAX,
                 take_older: false,
@@ -117,12 +115,12 @@ impl PagerOptions {
     /// # Errors
     ///
     /// [`Error::Io`], of the kind `AlreadyExists` when the path names anything, of the kind `NotFound` when the directory
-    /// does not exist.
+    /// does not exist; [`Error::Full`] when even an empty file is longer than [`max_file_bytes`](Self::max_file_bytes).
     pub fn create<const P: usize>(&self, path: impl AsRef<Path>) -> Result<Pager<P>> {
         let path = path.as_ref();
         let mut file_id = [0; 16];
         getrandom::fill(&mut file_id).map_err(|error| Error::io("get random bytes", path, to_io_error(error)))?;
-        let new = NewFile::new(page_size::<P>(), FileId::new(file_id));
+        let new = self.new_file::<P>(file_id)?;
         let storage = FileStorage::create(path, &new.reserved, new.len, self.engine.sparse)?;
         Engine::create(Box::new(storage), &new, self.engine).map(around)
     }
@@ -179,9 +177,16 @@ impl PagerOptions {
     pub fn create_on<const P: usize>(&self, disk: &SimDisk) -> Result<Pager<P>> {
         let mut file_id = [0; 16];
         disk.next_random(&mut file_id);
-        let new = NewFile::new(page_size::<P>(), FileId::new(file_id));
+        let new = self.new_file::<P>(file_id)?;
         let storage = disk.create(&new.reserved, new.len, self.engine.sparse)?;
         Engine::create(storage, &new, self.engine).map(around)
+    }
+
+    fn new_file<const P: usize>(&self, file_id: [u8; 16]) -> Result<NewFile> {
+        let page_size = page_size::<P>();
+        let new = NewFile::new(page_size, FileId::new(file_id));
+        let [needed, limit] = [new.len, self.engine.max_file_bytes].map(|bytes| bytes / u64::from(page_size));
+        if needed > limit { Err(Error::Full { needed, limit }) } else { Ok(new) }
     }
 
     /// Opens the file of a simulated disk, as [`open`](Self::open) opens a file.

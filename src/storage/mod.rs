@@ -22,6 +22,11 @@ pub use sim_disk::{
     SimImage, Subset, Tail, TornUnit,
 };
 
+/// Bytes of addresses that are reserved ahead of a file unless the caller says otherwise: where a map may be longer than its
+/// file, and addresses cost nothing.
+pub(crate) const DEFAULT_RESERVE: u64 =
+    if cfg!(all(target_os = "linux", target_pointer_width = "64")) { 64 << 30 } else { 0 };
+
 /// How much a barrier covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Barrier {

@@ -288,3 +288,24 @@ fn growth_comes_in_steps_of_the_limit_at_most() {
         assert_whole(&pager);
     }
 }
+
+#[test]
+fn a_file_that_begins_beyond_its_limit_is_not_made() {
+    let disk = SimDisk::new();
+    let error = failure(PagerOptions::new().max_file_bytes(80_000).create_on::<4096>(&disk));
+    assert!(matches!(error, Error::Full { needed: 21, limit: 19 }), "{error}");
+    assert!(disk.cached_image().is_empty());
+}
+
+/// The kernel's own files refuse even the superuser.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_file_or_directory_without_permission_is_an_error_with_the_path() {
+    use std::path::Path;
+    for (path, op) in [("/sys/kernel/notes", "open"), ("/sys/diptych", "create")] {
+        let made = if op == "open" { Pager::<4096>::open(path) } else { Pager::<4096>::create(path) };
+        let error = failure(made);
+        let Error::Io { op: named, path: at, source } = &error else { panic!("{error}") };
+        assert_eq!((*named, at.as_path(), source.kind()), (op, Path::new(path), ErrorKind::PermissionDenied));
+    }
+}
