@@ -73,6 +73,8 @@ mod storage;
 pub use allocator::{BulkPageAllocator, PageAllocator, PageHandle, PageMut, ReadHandle};
 pub use block::{Block, PageKind, TwinCopy};
 pub use engine::{Finding, Recovery, Verification};
+#[cfg(diptych_planted)]
+pub use engine::{Mistake, plant};
 pub use error::{Error, Result};
 pub use ids::{AnyPageId, FileId, Generation, PageId, ProtectedPageId};
 pub use page::MappedPage;

@@ -13,6 +13,7 @@ use crate::storage::Barrier;
 use super::free_map::Runs;
 use super::geometry::to_index;
 use super::page_buffer::PageBuffer;
+use super::planted::{Mistake, is_planted};
 use super::stage::{Content, Owned, Stage};
 use super::state::State;
 use super::{Engine, check_distinct, not_regular};
@@ -33,6 +34,9 @@ impl Engine {
         }
         loop {
             if let Some(page) = stage.state.take_page(self.geometry, near, PageKind::Regular) {
+                if is_planted(Mistake::LeakedTransactionPersists) {
+                    self.live = stage.state.clone();
+                }
                 return Ok(page);
             }
             self.grow(stage, 1)?;
@@ -137,7 +141,9 @@ impl Engine {
             self.io_error("grow", source)
         })?;
         // No metadata may name a page beyond a length that a barrier has covered.
-        self.barrier(Barrier::Length)?;
+        if !is_planted(Mistake::TotalNamedBeforeTheLengthIsSynced) {
+            self.barrier(Barrier::Length)?;
+        }
         // The storage has cut the tail off before it grew.
         self.has_tail = false;
         self.zero_pages.insert(self.physical_pages..reached);

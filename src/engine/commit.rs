@@ -29,6 +29,7 @@ use super::Engine;
 use super::free_map::Runs;
 use super::geometry::to_index;
 use super::new_file::metadata_of;
+use super::planted::{Mistake, is_planted};
 use super::stage::{Content, Owned, Stage};
 use super::state::State;
 use super::twin_table::turned_over;
@@ -38,6 +39,26 @@ const BATCH_BYTES: usize = 4 << 20;
 
 /// How many zeros are written at once, if pages are not larger.
 const ZERO_BYTES: usize = 64 << 10;
+
+/// What the crash tests may have a barrier of a commit do wrong.
+#[derive(Clone, Copy)]
+struct BarrierMistakes {
+    dropped: Mistake,
+    ignored: Mistake,
+    retried: Mistake,
+}
+
+const FIRST_BARRIER: BarrierMistakes = BarrierMistakes {
+    dropped: Mistake::FirstBarrierDropped,
+    ignored: Mistake::FirstBarrierFailureIgnored,
+    retried: Mistake::FirstBarrierRetried,
+};
+
+const SECOND_BARRIER: BarrierMistakes = BarrierMistakes {
+    dropped: Mistake::SecondBarrierDropped,
+    ignored: Mistake::SecondBarrierFailureIgnored,
+    retried: Mistake::SecondBarrierRetried,
+};
 
 enum Bytes<'a> {
     Block(Box<BlockBytes>),
@@ -126,15 +147,33 @@ impl Engine {
         });
         self.verified.make_room(last.map_or(0, |last| last + 1), state.counts.protected);
         let metadata = self.write_window(&mut state, &contents)?;
-        self.storage.barrier(&mut self.region, Barrier::Bytes).map_err(|source| self.io_error("sync", source))?;
+        if is_planted(Mistake::SlotWrittenBeforeTheBarrier) {
+            self.write_slot(&state, &metadata)?;
+        }
+        self.commit_barrier(FIRST_BARRIER)?;
         self.write_slot(&state, &metadata)?;
-        self.storage.barrier(&mut self.region, Barrier::Bytes).map_err(|source| self.io_error("sync", source))?;
+        self.commit_barrier(SECOND_BARRIER)?;
 
         self.zero(&recycled, &contents)?;
         self.turn_over(state, &contents);
         self.unsynced = !recycled.is_empty();
         self.poisoned = false;
         Ok(())
+    }
+
+    /// A barrier of a commit, which poisons the pager if it fails. `planted` are the mistakes to make with it.
+    fn commit_barrier(&mut self, planted: BarrierMistakes) -> Result<()> {
+        if is_planted(planted.dropped) {
+            return Ok(());
+        }
+        let mut passed = self.storage.barrier(&mut self.region, Barrier::Bytes);
+        if is_planted(planted.retried) && passed.is_err() {
+            passed = self.storage.barrier(&mut self.region, Barrier::Bytes);
+        }
+        if is_planted(planted.ignored) {
+            passed = Ok(());
+        }
+        passed.map_err(|source| self.io_error("sync", source))
     }
 
     /// Space for the pages that this commit hands out, where the file may have holes: a store through the map into a hole
@@ -157,7 +196,9 @@ impl Engine {
         let count = regular.fresh.len() + regular.overwritten.len();
         let regular_list = if count > REGULAR_LIST_LEN {
             self.write_pages(&regular)?;
-            self.barrier(Barrier::Bytes)?;
+            if !is_planted(Mistake::ManyRegularPagesWithoutABarrier) {
+                self.barrier(Barrier::Bytes)?;
+            }
             RegularList::BehindBarrier
         } else {
             let all = regular.fresh.iter().chain(&regular.overwritten);
@@ -171,7 +212,7 @@ impl Engine {
         }
         let metadata = metadata_of(self.identity, state, regular_list).encode();
         // Recovery may adopt a commit whose metadata it finds, so whether this one happened is not known from here on.
-        self.poisoned = true;
+        self.poisoned = !is_planted(Mistake::PoisonedOnlyFromTheSlotOn);
         self.write(&[&metadata[..]], METADATA_OFFSETS[self.live_metadata.other().index()])?;
         Ok(metadata)
     }
@@ -193,7 +234,7 @@ impl Engine {
             return Ok(());
         }
         // From the first byte on neither the old nor the new content is sure to be there.
-        self.poisoned = true;
+        self.poisoned = !is_planted(Mistake::OverwriteDoesNotPoison);
         self.write_sorted(&pages.overwritten)
     }
 
@@ -244,10 +285,16 @@ impl Engine {
 
     /// Window 2: the slot that is not live, never "generation modulo two": after a failed attempt that may be the live one.
     fn write_slot(&mut self, state: &State, metadata: &BlockBytes) -> Result<()> {
+        self.poisoned = true;
         let copy = self.live_metadata.other();
         let slot = Slot { generation: state.generation, copy, metadata_checksum: self.key.checksum(metadata) };
         let block = SlotRecord::Commit(slot).encode(self.identity.file_id);
-        self.write(&[&block], SLOT_OFFSETS[1 - self.live_slot])
+        let to = match () {
+            () if is_planted(Mistake::OneSlotOnly) => 0,
+            () if is_planted(Mistake::SlotByParity) => usize::from(state.generation.is_multiple_of(2)),
+            () => 1 - self.live_slot,
+        };
+        self.write(&[&block], SLOT_OFFSETS[to])
     }
 
     /// Cannot fail.
@@ -264,6 +311,9 @@ impl Engine {
 
     /// A page that somebody had before reads as zeros to whoever has it now, unless the commit wrote it. Not durable by itself.
     fn zero(&mut self, recycled: &Runs, contents: &BTreeMap<Owned, Content>) -> Result<()> {
+        if is_planted(Mistake::RecycledPagesNotZeroed) {
+            return Ok(());
+        }
         let zeros = vec![0; ZERO_BYTES.max(self.geometry.page_len())];
         for mut run in recycled.iter() {
             while !run.is_empty() {

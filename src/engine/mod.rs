@@ -21,6 +21,7 @@ mod new_file;
 mod open;
 mod options;
 mod page_buffer;
+mod planted;
 mod reader;
 mod recovery;
 mod report;
@@ -44,11 +45,16 @@ pub(crate) use geometry::Geometry;
 pub(crate) use new_file::NewFile;
 pub(crate) use options::EngineOptions;
 pub use options::Verification;
+#[cfg(diptych_planted)]
+pub use planted::{Mistake, plant};
 pub use report::Recovery;
 pub(crate) use stage::{Owned, SavepointToken, Stage};
 pub(crate) use state::State;
 
 use page_buffer::PageBuffer;
+#[cfg(not(diptych_planted))]
+use planted::Mistake;
+use planted::is_planted;
 use reader::Reader;
 use verified::Verified;
 use zero_pages::ZeroPages;
@@ -143,7 +149,7 @@ impl Engine {
     pub(crate) fn page_mut(&mut self, page: u64) -> Result<&mut [u8]> {
         self.check_usable()?;
         self.check_regular(page)?;
-        self.unsynced = true;
+        self.unsynced |= !is_planted(Mistake::StoreThroughTheMapForgotten);
         Ok(self.region.bytes_mut(self.geometry.offset(page), self.geometry.page_len()))
     }
 
@@ -185,7 +191,7 @@ impl Engine {
 
     /// I5: after a barrier that failed nothing is known, and another one proves nothing.
     fn barrier(&mut self, barrier: Barrier) -> Result<()> {
-        let poisoned = std::mem::replace(&mut self.poisoned, true);
+        let poisoned = std::mem::replace(&mut self.poisoned, !is_planted(Mistake::FailedSyncLeavesThePagerUsable));
         self.storage.barrier(&mut self.region, barrier).map_err(|source| self.io_error("sync", source))?;
         self.poisoned = poisoned;
         self.unsynced = false;
@@ -193,6 +199,12 @@ impl Engine {
     }
 
     fn write(&mut self, parts: &[&[u8]], offset: u64) -> Result<()> {
+        if is_planted(Mistake::WriteElidedWhereTheCacheAgrees) {
+            let bytes = parts.concat();
+            if self.region.bytes(offset, bytes.len()) == bytes {
+                return Ok(());
+            }
+        }
         let written = self.storage.write_at(&mut self.region, parts, offset);
         written.map_err(|source| self.io_error("write", source))
     }

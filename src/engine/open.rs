@@ -18,6 +18,7 @@ use crate::storage::{Barrier, Region, Storage};
 use super::geometry::Geometry;
 use super::new_file::NewFile;
 use super::options::EngineOptions;
+use super::planted::{Mistake, is_planted};
 use super::reader::Reader;
 use super::recovery::Verdict;
 use super::report::Recovery;
@@ -81,10 +82,15 @@ impl Engine {
             tail_bytes: len - geometry.offset(engine.live.total_pages),
         };
         engine.has_tail = engine.recovery.tail_bytes > 0;
+        if is_planted(Mistake::ProbeBeforeTheVerdictIsDurable) {
+            engine.probe_coherence(1 - verdict.slot, &reserved.settled(&verdict).0[1 - verdict.slot])?;
+        }
         let slots = engine.settle(&reserved, &verdict)?;
         // Not before the verdict is durable: a slot that the cache calls old may be the newest one that the disk has.
         engine.probe_coherence(1 - verdict.slot, &slots[1 - verdict.slot])?;
-        engine.storage.sync_directory().map_err(|source| engine.io_error("sync the directory of", source))?;
+        if !is_planted(Mistake::NoDirectorySyncAtOpen) {
+            engine.storage.sync_directory().map_err(|source| engine.io_error("sync the directory of", source))?;
+        }
         Ok(engine)
     }
 
@@ -147,19 +153,27 @@ impl Engine {
         if verdict.adopted {
             // I3: before a slot names the adopted state, everything that it wrote is behind a barrier.
             let metadata = reserved.metadata_of(verdict);
-            self.write_generation_again(metadata)?;
+            if !is_planted(Mistake::AdoptionWithoutRewriting) {
+                self.write_generation_again(metadata)?;
+            }
             let block = &copies[verdict.copy.index()];
             self.write(&[block], METADATA_OFFSETS[verdict.copy.index()])?;
-            self.barrier(Barrier::Length)?;
+            if !is_planted(Mistake::AdoptionInOneWindow) {
+                self.barrier(Barrier::Length)?;
+            }
             let metadata_checksum = self.key.checksum(block);
             let slot = Slot { generation: verdict.generation, copy: verdict.copy, metadata_checksum };
             slots[verdict.slot] = SlotRecord::Commit(slot).encode(self.identity.file_id);
             self.write(&[&slots[verdict.slot]], SLOT_OFFSETS[verdict.slot])?;
             self.barrier(Barrier::Bytes)?;
         }
-        self.write_blocks(&slots, SLOT_OFFSETS)?;
-        self.write_blocks(&copies, METADATA_OFFSETS)?;
-        self.barrier(Barrier::Length)?;
+        if !is_planted(Mistake::RecoverySyncsInsteadOfWriting) || !verdict.voided().is_empty() {
+            self.write_blocks(&slots, SLOT_OFFSETS)?;
+            self.write_blocks(&copies, METADATA_OFFSETS)?;
+        }
+        if !is_planted(Mistake::RecoveryWithoutABarrier) {
+            self.barrier(Barrier::Length)?;
+        }
         Ok(slots)
     }
 

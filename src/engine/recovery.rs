@@ -25,6 +25,8 @@ use crate::block::{Block, TwinCopy};
 use crate::error::Error;
 use crate::format::{Defect, Slot};
 
+use super::planted::{Mistake, is_planted};
+
 /// What a slot block holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SlotEvidence {
@@ -171,7 +173,8 @@ fn choose_from_slot(
     if let Err(refusal) = keep_promise(evidence, slot, walk) {
         // Only on request: what the older state calls free may have been written to since.
         let SlotEvidence::Commit(older) = evidence.slots[other_at] else { return Err(refusal) };
-        let older_is_whole = take_older && older.copy != slot.copy && keep_promise(evidence, &older, walk).is_ok();
+        let falls_back = take_older || is_planted(Mistake::BrokenPromiseFallsBack);
+        let older_is_whole = falls_back && older.copy != slot.copy && keep_promise(evidence, &older, walk).is_ok();
         if !older_is_whole {
             return Err(refusal);
         }
@@ -187,7 +190,8 @@ fn choose_from_slot(
         MetadataEvidence::Commit { generation, .. } => Some(generation),
         _ => None,
     };
-    if candidate == Some(slot.generation + 1) {
+    let any = candidate.is_some() && is_planted(Mistake::GenerationNotCompared);
+    if candidate == Some(slot.generation + 1) || any {
         let generation = slot.generation + 1;
         match walk(unnamed, Proof::Unnamed) {
             Walk::Verifies => {
@@ -205,6 +209,7 @@ fn choose_from_slot(
     stays.void_metadata[unnamed.index()] = match evidence.metadata[unnamed.index()] {
         MetadataEvidence::Bad(_) => true,
         MetadataEvidence::Void => false,
+        MetadataEvidence::Commit { .. } if is_planted(Mistake::OnlyBadMetadataVoided) => false,
         MetadataEvidence::Commit { generation, .. } => generation >= slot.generation,
     };
     Ok(stays)

@@ -11,6 +11,7 @@ use crate::format::{
 use crate::ids::FileId;
 use crate::storage::Storage;
 
+use super::planted::{Mistake, is_planted};
 use super::reader::{KNOWN_FEATURES, Reader};
 use super::recovery::{Evidence, MetadataEvidence, Proof, Refusal, SlotEvidence, Verdict, Walk, choose};
 use super::state::State;
@@ -103,13 +104,15 @@ impl Reserved {
     pub(super) fn settled(&self, verdict: &Verdict) -> ([BlockBytes; 2], [BlockBytes; 2]) {
         let file_id = self.identity.file_id;
         let slots = std::array::from_fn(|at| match self.slots[at] {
-            _ if !verdict.void_slots[at] => self.blocks[SLOTS_AT + at],
+            _ if !verdict.void_slots[at] || is_planted(Mistake::RefusedSlotLeftStanding) => self.blocks[SLOTS_AT + at],
             Ok(SlotRecord::Commit(slot)) => encode_void(slot.generation, file_id),
             Ok(SlotRecord::Void { generation }) => encode_void(generation, file_id),
             Err(_) => encode_void(0, file_id),
         });
         let copies = std::array::from_fn(|at| match &self.metadata[at] {
-            _ if !verdict.void_metadata[at] => self.blocks[METADATA_AT + at],
+            _ if !verdict.void_metadata[at] || is_planted(Mistake::RefusedMetadataLeftStanding) => {
+                self.blocks[METADATA_AT + at]
+            }
             Ok(metadata) => encode_void(metadata.generation, file_id),
             Err(_) => encode_void(0, file_id),
         });
@@ -132,7 +135,8 @@ impl Reserved {
         let mut walk = |copy: TwinCopy, proof: Proof| {
             let Ok(metadata) = &self.metadata[copy.index()] else { unreachable!("only whole copies are walked") };
             let walked = reader.state(metadata, Block::Metadata(copy)).and_then(|state| {
-                let differs = if proof == Proof::Unnamed { reader.prove(&state, metadata)? } else { None };
+                let proves = proof == Proof::Unnamed && !is_planted(Mistake::AdoptionWithoutProof);
+                let differs = if proves { reader.prove(&state, metadata)? } else { None };
                 states[copy.index()] = Some(state);
                 Ok(differs)
             });

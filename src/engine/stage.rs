@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 
 use super::geometry::Geometry;
 use super::page_buffer::PageBuffer;
+use super::planted::{Mistake, is_planted};
 use super::state::State;
 
 /// What a content belongs to, and what can be freed: a regular page, or a protected page by its index.
@@ -122,7 +123,8 @@ impl Stage {
     /// Frees a regular page that [`kind`](Self::kind) says is one.
     pub(super) fn free_page(&mut self, live: &State, page: u64) {
         self.drop_content(Owned::Page(page));
-        if live.kind(self.geometry, page) == PageKind::Free {
+        let at_once = is_planted(Mistake::PageReusedByTheCommitThatFreesIt);
+        if live.kind(self.geometry, page) == PageKind::Free || at_once {
             self.state.release(page, PageKind::Regular);
         } else {
             self.push_freed(Owned::Page(page));
@@ -230,6 +232,7 @@ impl Stage {
             let Some(newest) = self.savepoints.pop() else { unreachable!("the length was checked") };
             for (owned, content) in newest.before {
                 match content {
+                    _ if is_planted(Mistake::RollbackForgetsContents) => None,
                     Some(content) => self.contents.insert(owned, content),
                     None => self.contents.remove(&owned),
                 };

@@ -12,6 +12,7 @@ use crate::format::{BlockBytes, ChecksumKey};
 use crate::format::{NODE_FANOUT, TOP_LEN, TableKind, TableTop, TwinEntry, encode_node};
 
 use super::geometry::to_index;
+use super::planted::{Mistake, is_planted};
 use super::sparse_tree::{Saturate, SparseTree};
 
 const FANOUT: u64 = NODE_FANOUT as u64;
@@ -59,7 +60,8 @@ impl NodeEntries {
 /// Turns a twin over: the entry that names the copy not live until now, and the page of that copy, to be written.
 pub(super) fn turned_over(entry: &TwinEntry, generation: u64, checksum: u64) -> (TwinEntry, u64) {
     // A twin that was never written has no live copy; its first content goes to copy A.
-    let live = if entry.generation == 0 { entry.live } else { entry.live.other() };
+    let stays = entry.generation == 0 || is_planted(Mistake::LiveCopyWritten);
+    let live = if stays { entry.live } else { entry.live.other() };
     let turned = TwinEntry { live, generation, checksum, ..*entry };
     (turned, turned.live_page())
 }

@@ -16,6 +16,7 @@ const OWN: &str = "mod.rs";
 const PARTS: [(&str, &[&str]); 1] = [(
     "engine",
     &[
+        "planted",
         "geometry",
         "sparse_tree",
         "free_map",

@@ -4,8 +4,7 @@ use diptych::{Error, PagerOptions};
 use proptest::prelude::{ProptestConfig, prop, proptest};
 
 use crate::lab::Lab;
-use crate::operation::Operation;
-use crate::operation::operation;
+use crate::operation::{End, Operation, Step, operation};
 
 /// Whether an error is one that the options ask for.
 fn is_a_limit(error: &Error) -> bool {
@@ -25,6 +24,22 @@ fn run_all<const P: usize>(options: PagerOptions, operations: &[Operation]) {
     assert_eq!(lab.pager.as_ref().expect("it is open").check(), []);
     lab.run(&Operation::Reopen).expect("nothing fails");
     lab.compare();
+}
+
+/// What it is filled with again through the map no call has seen when the pager is dropped.
+#[test]
+fn a_page_whose_sectors_a_power_cut_left_different_is_told_by_its_twin() {
+    let steps = vec![Step::AllocBulk(39), Step::Alloc, Step::Alloc, Step::Write(233, 1)];
+    let operations = [
+        Operation::Transaction(steps, End::Commit),
+        Operation::Free(0),
+        Operation::AllocBulk(55),
+        Operation::FreeBulk(123, 1),
+        Operation::Alloc,
+        Operation::PowerCut(52),
+        Operation::Drop,
+    ];
+    run_all::<1024>(PagerOptions::new(), &operations);
 }
 
 proptest! {

@@ -46,7 +46,7 @@ fn crash<const P: usize>(
     }
 }
 
-fn damaged_sectors(point: &CrashPoint) -> usize {
+pub(crate) fn damaged_sectors(point: &CrashPoint) -> usize {
     match (point.damage, point.torn_unit) {
         (None, _) => 0,
         (Some(_), TornUnit::Sector) => 1,

@@ -40,7 +40,13 @@ fn workload() -> Vec<Operation> {
 
 /// Runs the workload until a call fails. What was acknowledged must be there at once, after reopening in the same boot, and
 /// after a power cut.
-fn run_until_failure(kind: CallKind, n: u64, error: io::ErrorKind, for_ever: bool, after: Option<u64>) -> bool {
+pub(crate) fn run_until_failure(
+    kind: CallKind,
+    n: u64,
+    error: io::ErrorKind,
+    for_ever: bool,
+    after: Option<u64>,
+) -> bool {
     let mut lab = Lab::<4096>::start(Start::HalfFull);
     let mut plan = FaultPlan::nth(kind, n).kind(error);
     if for_ever {

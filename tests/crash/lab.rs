@@ -25,6 +25,12 @@ impl<const P: usize> Lab<P> {
         Lab { options, disk, pager: Some(pager), model: Model { generation: 1, ..Model::default() } }
     }
 
+    /// A file that is open already, and what it holds.
+    #[cfg(diptych_planted)]
+    pub(crate) fn around(disk: SimDisk, pager: Pager<P>, model: Model) -> Self {
+        Lab { options: PagerOptions::new(), disk, pager: Some(pager), model }
+    }
+
     /// A file to start from: fresh, half full, full, or just grown.
     pub(crate) fn start(state: Start) -> Self {
         let mut lab = Lab::new();
@@ -75,11 +81,14 @@ impl<const P: usize> Lab<P> {
                 self.pager = None;
                 self.pager = Some(self.options.open_on(&self.disk)?);
                 // Stores that no call has seen are in no image of the simulated disk.
-                let pager = self.pager.as_ref().expect("it is open");
+                let pager = self.pager.as_mut().expect("it is open");
                 for (id, page) in self.model.regular.iter_mut().filter(|(_, page)| !page.settled) {
                     let id = diptych::PageId::from_u64(*id).expect("the model holds ids");
                     page.fill = pager.page(id)?[0];
+                    // After a power cut its other sectors may hold something else.
+                    pager.page_mut(id)?.fill(page.fill);
                 }
+                pager.sync()?;
                 self.model.settle();
             }
             Operation::PowerCut(seed) => {

@@ -9,4 +9,6 @@ mod failing_calls;
 mod lab;
 mod model;
 mod operation;
+#[cfg(diptych_planted)]
+mod planted;
 mod verify;
