@@ -86,6 +86,8 @@ pub enum Mistake {
     NoDirectorySyncAtOpen,
     /// Section 6: coherence is probed in the block of a slot before the verdict is durable.
     ProbeBeforeTheVerdictIsDurable,
+    /// Section 6: the block in which coherence is probed is still in flight in the first commit.
+    ProbeLeftInFlight,
 }
 
 #[cfg(diptych_planted)]

@@ -21,7 +21,7 @@ use crate::verify::{compare, verify};
 const P: usize = 4096;
 const BLOCK: u64 = 4096;
 
-const ALL: [Mistake; 37] = [
+const ALL: [Mistake; 38] = [
     Mistake::FirstBarrierDropped,
     Mistake::SecondBarrierDropped,
     Mistake::SlotWrittenBeforeTheBarrier,
@@ -59,6 +59,7 @@ const ALL: [Mistake; 37] = [
     Mistake::StaleProtectedPageAccepted,
     Mistake::NoDirectorySyncAtOpen,
     Mistake::ProbeBeforeTheVerdictIsDurable,
+    Mistake::ProbeLeftInFlight,
 ];
 
 /// What is looked at, and how much was before.
@@ -160,6 +161,14 @@ fn power_cuts(watch: &mut Watch) {
             cut(&lab.disk, epochs, [&before, &lab.model], (16, 4), watch, &format!("{name}, {start:?}"));
         }
     }
+    // Few of the states show this one: all of them are looked at.
+    let mut lab = Lab::<P>::start(Start::JustGrown);
+    lab.run(&Operation::Reopen).expect("nothing fails");
+    let (before, epoch) = (lab.model.clone(), lab.disk.epoch_count() - 1);
+    let overwrites = vec![Step::Write(0, 0x57), Step::Write(1, 0x58)];
+    lab.run(&Operation::Transaction(overwrites, End::Commit)).expect("nothing fails");
+    let epochs = epoch..lab.disk.epoch_count();
+    cut(&lab.disk, epochs, [&before, &lab.model], (4000, 14), watch, "close, open, overwrite 2 pages, JustGrown");
     let mut steps = vec![Step::AllocBulk(200)];
     steps.extend((0..200u8).map(|pick| Step::Write(pick, 0x61)));
     let mut lab = Lab::<P>::start(Start::Fresh);
