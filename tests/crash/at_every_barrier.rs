@@ -2,13 +2,15 @@
 
 use std::collections::HashSet;
 
-use diptych::{CrashOptions, CrashPoint, SimDisk, SimImage, TornUnit};
+use crashlab::lab::{Lab, Start};
+use crashlab::model::Model;
+use crashlab::operation::{End, Operation, Step};
+use crashlab::verify::{damaged_sectors, reported, verify, verify_cycle};
+use crashlab::workload::each_operation;
+use diptych::{CrashOptions, SimDisk, SimImage, TornUnit};
 use proptest::prelude::{ProptestConfig, prop, proptest};
 
-use crate::lab::{Lab, Start};
-use crate::model::Model;
-use crate::operation::{End, Operation, Step, operation};
-use crate::verify::{verify, verify_cycle};
+use crate::strategy::operation;
 
 /// Counts what was looked at, so that a test can tell that it looked at something.
 #[derive(Debug, Default)]
@@ -46,22 +48,6 @@ fn crash<const P: usize>(
     }
 }
 
-pub(crate) fn damaged_sectors(point: &CrashPoint) -> usize {
-    match (point.damage, point.torn_unit) {
-        (None, _) => 0,
-        (Some(_), TornUnit::Sector) => 1,
-        (Some(_), _) => 8,
-    }
-}
-
-/// Names the crash that a failing check is about.
-pub(crate) fn reported<T>(point: CrashPoint, check: impl FnOnce() -> T) -> T {
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(check)).unwrap_or_else(|panic| {
-        eprintln!("after {point:?}");
-        std::panic::resume_unwind(panic)
-    })
-}
-
 fn crash_operation<const P: usize>(start: Start, operation: &Operation, options: &CrashOptions, tally: &mut Tally) {
     crash_operation_in(Lab::<P>::start(start), operation, options, tally);
     // What opening left in flight is cut off with the first operation.
@@ -88,51 +74,6 @@ fn crash_operation_in<const P: usize>(
         eprintln!("{operation:?} on a file of {} regular pages of {P} bytes", before.regular.len());
         std::panic::resume_unwind(panic);
     }
-}
-
-/// Each operation once, with arguments that make it do something on every start.
-fn each_operation() -> Vec<Operation> {
-    use Operation::{
-        Alloc, AllocBulk, AllocProtected, AllocProtectedBulk, Drop, DropProtected, Free, FreeBulk, FreeProtected,
-        FreeProtectedBulk, Reopen, Store, Sync, Transaction, WriteProtected,
-    };
-    let everything = vec![
-        Step::Alloc,
-        Step::Write(200, 0x41),
-        Step::AllocProtected,
-        Step::WriteProtected(0, 0x42),
-        Step::WriteProtected(1, 0x43),
-        Step::Savepoint,
-        Step::WriteProtected(0, 0x44),
-        Step::Free(0),
-        Step::AllocBulk(5),
-        Step::Rollback(0),
-        Step::Write(0, 0x45),
-        Step::FreeProtected(1),
-        Step::Free(1),
-        Step::Header(0x46),
-    ];
-    vec![
-        Alloc,
-        AllocBulk(30),
-        Free(0),
-        FreeBulk(1, 7),
-        AllocProtected,
-        AllocProtectedBulk(9),
-        FreeProtected(0),
-        FreeProtectedBulk(0, 2),
-        WriteProtected(1, 0x51),
-        DropProtected(0, 0x52),
-        Store(0, 0x53),
-        Sync,
-        Reopen,
-        Drop,
-        Transaction(everything.clone(), End::Commit),
-        Transaction(everything, End::Drop),
-        Transaction(vec![Step::Header(0x54)], End::Commit),
-        Transaction(vec![Step::Write(0, 0x55), Step::Write(1, 0x56)], End::Commit),
-        AllocBulk(250),
-    ]
 }
 
 fn crash_each_operation<const P: usize>(torn_unit: TornUnit) {

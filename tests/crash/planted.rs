@@ -9,14 +9,12 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
+use crashlab::failing_call::FailingCall;
+use crashlab::lab::{Lab, Start};
+use crashlab::model::Model;
+use crashlab::operation::{End, Operation, Step};
+use crashlab::verify::{compare, damaged_sectors, verify};
 use diptych::{CallKind, CrashOptions, CrashPoint, Damage, Error, FaultPlan, Mistake, PagerOptions, SimDisk, plant};
-
-use crate::at_every_barrier::damaged_sectors;
-use crate::failing_calls::run_until_failure;
-use crate::lab::{Lab, Start};
-use crate::model::Model;
-use crate::operation::{End, Operation, Step};
-use crate::verify::{compare, verify};
 
 const P: usize = 4096;
 const BLOCK: u64 = 4096;
@@ -211,7 +209,8 @@ fn failing_calls(watch: &mut Watch) {
             watch.look(|| {
                 format!("call {n} of kind {kind} fails{}", if after.is_some() { " after 512 bytes" } else { "" })
             });
-            if !run_until_failure(kind, n, io::ErrorKind::Other, false, after) {
+            let call = FailingCall { kind, n, error: io::ErrorKind::Other, for_ever: false, after };
+            if !call.run::<P>(Start::HalfFull) {
                 break;
             }
         }

@@ -1,6 +1,8 @@
-//! What must hold of an image: one function, used by every test.
+//! What must hold of an image: one function, used by the crash tests and the crash lab.
 
-use diptych::{Block, PageId, Pager, PagerOptions, ProtectedPageId, SimDisk, SimImage};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use diptych::{Block, CrashPoint, PageId, Pager, PagerOptions, ProtectedPageId, SimDisk, SimImage, TornUnit};
 
 use crate::model::{Model, Regular};
 
@@ -10,7 +12,18 @@ use crate::model::{Model, Regular};
 /// # Panics
 ///
 /// With the invariant that does not hold.
-pub(crate) fn verify<const P: usize>(image: SimImage, before: &Model, after: &Model, damaged: usize) -> bool {
+pub fn verify<const P: usize>(image: SimImage, before: &Model, after: &Model, damaged: usize) -> bool {
+    let (disk, recovered) = verify_once::<P>(image, before, after, damaged);
+    verify_again::<P>(&disk);
+    recovered
+}
+
+/// [`verify`] without opening a second time. Returns the disk, closed, and whether recovery had work to do.
+///
+/// # Panics
+///
+/// With the invariant that does not hold.
+pub fn verify_once<const P: usize>(image: SimImage, before: &Model, after: &Model, damaged: usize) -> (SimDisk, bool) {
     let disk = SimDisk::from_image(image);
     disk.record(false);
     let pager =
@@ -28,18 +41,28 @@ pub(crate) fn verify<const P: usize>(image: SimImage, before: &Model, after: &Mo
     compare(&pager, model, &unsettled(before, after), damaged);
     assert_eq!(pager.check(), [], "a check finds nothing");
     drop(pager);
+    (disk, !clean)
+}
 
-    // Opening again changes no byte and reports nothing.
+/// Opening again changes no byte and reports nothing.
+///
+/// # Panics
+///
+/// When it does.
+pub fn verify_again<const P: usize>(disk: &SimDisk) {
     let settled = disk.cached_image().fingerprint();
-    let pager = PagerOptions::new().open_on::<P>(&disk).unwrap_or_else(|error| panic!("it opens only once: {error}"));
+    let pager = PagerOptions::new().open_on::<P>(disk).unwrap_or_else(|error| panic!("it opens only once: {error}"));
     assert!(pager.recovery().is_clean(), "{:?}", pager.recovery());
     drop(pager);
     assert_eq!(disk.cached_image().fingerprint(), settled, "opening again changes bytes");
-    !clean
 }
 
 /// A full cycle works afterwards.
-pub(crate) fn verify_cycle<const P: usize>(image: SimImage) {
+///
+/// # Panics
+///
+/// When it does not.
+pub fn verify_cycle<const P: usize>(image: SimImage) {
     let disk = SimDisk::from_image(image);
     let mut pager = PagerOptions::new().open_on::<P>(&disk).expect("the image was opened before");
     let count = usize::try_from(pager.free_page_count()).expect("a small file") + 3;
@@ -59,9 +82,8 @@ pub(crate) fn verify_cycle<const P: usize>(image: SimImage) {
 
 /// Which fills each sector of a page may hold: `None` is anything.
 fn unsettled(before: &Model, after: &Model) -> impl Fn(u64, Regular) -> Option<Vec<u8>> {
-    let (before, after) = (before.regular.clone(), after.regular.clone());
     move |id, page| {
-        let (old, new) = (before.get(&id), after.get(&id));
+        let (old, new) = (before.regular.get(&id), after.regular.get(&id));
         if [old, new].into_iter().flatten().any(|page| !page.settled) {
             return None;
         }
@@ -71,8 +93,13 @@ fn unsettled(before: &Model, after: &Model) -> impl Fn(u64, Regular) -> Option<V
     }
 }
 
-/// Compares all that a pager shows with a model.
-pub(crate) fn compare<const P: usize>(
+/// Compares all that a pager shows with a model. `allowed` says which fills each sector of a page may hold, `None` being
+/// anything; of a page that was being overwritten, `damaged` sectors may hold none of them.
+///
+/// # Panics
+///
+/// When they differ.
+pub fn compare<const P: usize>(
     pager: &Pager<P>,
     model: &Model,
     allowed: &dyn Fn(u64, Regular) -> Option<Vec<u8>>,
@@ -86,15 +113,50 @@ pub(crate) fn compare<const P: usize>(
     for (id, fill) in &model.protected {
         let id = ProtectedPageId::from_u64(*id).expect("the model holds ids");
         let content = pager.protected(id).unwrap_or_else(|error| panic!("{id}: {error}"));
-        assert!(content.iter().all(|byte| byte == fill), "{id} does not hold {fill:#x}");
+        assert!(content.chunks(512).all(|sector| is_filled(sector, *fill)), "{id} does not hold {fill:#x}");
     }
     for (id, page) in &model.regular {
         let Some(fills) = allowed(*id, *page) else { continue };
         let id = PageId::from_u64(*id).expect("the model holds ids");
         let content = pager.page(id).unwrap_or_else(|error| panic!("{id}: {error}"));
-        let is_whole = |sector: &&[u8]| fills.contains(&sector[0]) && sector.iter().all(|byte| *byte == sector[0]);
+        let is_whole = |sector: &&[u8]| fills.contains(&sector[0]) && is_filled(sector, sector[0]);
         let wrong = content.chunks(512).filter(|sector| !is_whole(sector)).count();
         let overwritten = fills.iter().any(|fill| *fill != page.fill);
         assert!(wrong <= if overwritten { damaged } else { 0 }, "{wrong} sectors of {id} hold none of {fills:x?}");
     }
+}
+
+/// Compared as a whole, which is quicker by far than byte by byte.
+fn is_filled(sector: &[u8], fill: u8) -> bool {
+    sector == &[fill; 512][..sector.len()]
+}
+
+/// How many sectors a crash may leave as nobody wrote them.
+#[must_use]
+pub fn damaged_sectors(point: &CrashPoint) -> usize {
+    match (point.damage, point.torn_unit) {
+        (None, _) => 0,
+        (Some(_), TornUnit::Sector) => 1,
+        (Some(_), _) => 8,
+    }
+}
+
+/// Names the crash that a failing check is about.
+pub fn reported<T>(point: CrashPoint, check: impl FnOnce() -> T) -> T {
+    catch_unwind(AssertUnwindSafe(check)).unwrap_or_else(|panic| {
+        eprintln!("after {point:?}");
+        resume_unwind(panic)
+    })
+}
+
+/// What a failing check says.
+///
+/// # Errors
+///
+/// The message of the panic.
+pub fn caught<T>(check: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(check)).map_err(|panic| match panic.downcast::<String>() {
+        Ok(message) => *message,
+        Err(panic) => panic.downcast_ref::<&str>().map_or_else(|| "a panic".to_owned(), |text| (*text).to_owned()),
+    })
 }

@@ -1,25 +1,35 @@
-//! The operations that the tests run, on a pager and on its model at once.
+//! The operations that tests, crash lab and fuzzers run, on a pager and on its model at once.
 
 use diptych::{PageId, Pager, ProtectedPageId, Result, Transaction};
-use proptest::prelude::{Just, Strategy, any, prop, prop_oneof};
 
 use crate::model::{Model, Regular};
 
 /// One call of a pager, or one transaction. Picks are taken modulo what there is.
 #[derive(Clone, Debug)]
-pub(crate) enum Operation {
+pub enum Operation {
+    /// One regular page.
     Alloc,
+    /// So many regular pages.
     AllocBulk(u8),
+    /// The regular page picked.
     Free(u8),
+    /// From the page picked on, so many.
     FreeBulk(u8, u8),
+    /// One protected page.
     AllocProtected,
+    /// So many protected pages.
     AllocProtectedBulk(u8),
+    /// The protected page picked.
     FreeProtected(u8),
+    /// From the page picked on, so many.
     FreeProtectedBulk(u8, u8),
+    /// The protected page picked, filled with a byte and committed.
     WriteProtected(u8, u8),
+    /// The same, and the writer dropped.
     DropProtected(u8, u8),
     /// Through the map, in place.
     Store(u8, u8),
+    /// A sync.
     Sync,
     /// Closed and opened again.
     Reopen,
@@ -27,13 +37,16 @@ pub(crate) enum Operation {
     Drop,
     /// The power fails at rest; the number draws what of the unsynced stores arrives.
     PowerCut(u8),
+    /// Steps, and what becomes of them.
     Transaction(Vec<Step>, End),
 }
 
 /// What becomes of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
+pub enum End {
+    /// It is committed.
     Commit,
+    /// It is dropped.
     Drop,
     /// `mem::forget`.
     Leak,
@@ -41,59 +54,31 @@ pub(crate) enum End {
 
 /// One call inside a transaction.
 #[derive(Clone, Debug)]
-pub(crate) enum Step {
+pub enum Step {
+    /// One regular page.
     Alloc,
+    /// One regular page near the page of that number.
     AllocNear(u8),
+    /// So many regular pages.
     AllocBulk(u8),
+    /// The regular page picked.
     Free(u8),
+    /// One protected page.
     AllocProtected,
+    /// The protected page picked.
     FreeProtected(u8),
+    /// The protected page picked, filled with a byte.
     WriteProtected(u8, u8),
+    /// The protected page picked, as zeros.
     ZeroProtected(u8),
     /// A regular page of this transaction, or with `overwrite` an older one.
     Write(u8, u8),
+    /// The header, filled with a byte.
     Header(u8),
+    /// A savepoint.
     Savepoint,
+    /// Back to the savepoint picked.
     Rollback(u8),
-}
-
-pub(crate) fn step() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        3 => Just(Step::Alloc),
-        1 => any::<u8>().prop_map(Step::AllocNear),
-        1 => (0u8..40).prop_map(Step::AllocBulk),
-        2 => any::<u8>().prop_map(Step::Free),
-        2 => Just(Step::AllocProtected),
-        1 => any::<u8>().prop_map(Step::FreeProtected),
-        3 => (any::<u8>(), 1u8..).prop_map(|(pick, fill)| Step::WriteProtected(pick, fill)),
-        1 => any::<u8>().prop_map(Step::ZeroProtected),
-        3 => (any::<u8>(), 1u8..).prop_map(|(pick, fill)| Step::Write(pick, fill)),
-        1 => any::<u8>().prop_map(Step::Header),
-        1 => Just(Step::Savepoint),
-        1 => any::<u8>().prop_map(Step::Rollback),
-    ]
-}
-
-pub(crate) fn operation() -> impl Strategy<Value = Operation> {
-    prop_oneof![
-        2 => Just(Operation::Alloc),
-        1 => (0u8..60).prop_map(Operation::AllocBulk),
-        2 => any::<u8>().prop_map(Operation::Free),
-        1 => (any::<u8>(), 0u8..30).prop_map(|(pick, count)| Operation::FreeBulk(pick, count)),
-        1 => Just(Operation::AllocProtected),
-        1 => (0u8..20).prop_map(Operation::AllocProtectedBulk),
-        1 => any::<u8>().prop_map(Operation::FreeProtected),
-        1 => (any::<u8>(), 0u8..10).prop_map(|(pick, count)| Operation::FreeProtectedBulk(pick, count)),
-        2 => (any::<u8>(), 1u8..).prop_map(|(pick, fill)| Operation::WriteProtected(pick, fill)),
-        1 => (any::<u8>(), 1u8..).prop_map(|(pick, fill)| Operation::DropProtected(pick, fill)),
-        2 => (any::<u8>(), 1u8..).prop_map(|(pick, fill)| Operation::Store(pick, fill)),
-        1 => Just(Operation::Sync),
-        1 => Just(Operation::Reopen),
-        1 => Just(Operation::Drop),
-        1 => any::<u8>().prop_map(Operation::PowerCut),
-        4 => (prop::collection::vec(step(), 0..12), prop_oneof![8 => Just(End::Commit), 1 => Just(End::Drop), 1 => Just(End::Leak)])
-            .prop_map(|(steps, end)| Operation::Transaction(steps, end)),
-    ]
 }
 
 fn page<const P: usize>(id: u64) -> PageId<P> {
@@ -115,7 +100,15 @@ fn insert_protected<const P: usize>(model: &mut Model, id: ProtectedPageId<P>) {
 
 /// Runs an operation that neither opens nor closes the pager. The model is changed as the pager has to be
 /// when the call returns; after an error it is as before.
-pub(crate) fn apply<const P: usize>(pager: &mut Pager<P>, model: &mut Model, operation: &Operation) -> Result<()> {
+///
+/// # Errors
+///
+/// Those of the pager.
+///
+/// # Panics
+///
+/// When the pager shows what the model does not hold.
+pub fn apply<const P: usize>(pager: &mut Pager<P>, model: &mut Model, operation: &Operation) -> Result<()> {
     let mut after = model.clone();
     let commits = run(pager, &mut after, operation)?;
     let generation = pager.generation().to_u64();

@@ -6,33 +6,49 @@ use crate::model::Model;
 use crate::operation::{Operation, apply};
 use crate::verify::compare;
 
-pub(crate) struct Lab<const P: usize> {
+/// A pager on a simulated disk, and what it has to show.
+#[derive(Debug)]
+pub struct Lab<const P: usize> {
     options: PagerOptions,
-    pub(crate) disk: SimDisk,
-    pub(crate) pager: Option<Pager<P>>,
-    pub(crate) model: Model,
+    /// The disk.
+    pub disk: SimDisk,
+    /// The pager, unless it failed to open.
+    pub pager: Option<Pager<P>>,
+    /// What the pager has to show.
+    pub model: Model,
 }
 
 impl<const P: usize> Lab<P> {
     /// A new file.
-    pub(crate) fn new() -> Self {
+    #[must_use]
+    pub fn new() -> Self {
         Lab::with_options(PagerOptions::new())
     }
 
-    pub(crate) fn with_options(options: PagerOptions) -> Self {
+    /// A new file, made and opened with the given options.
+    ///
+    /// # Panics
+    ///
+    /// When the options do not allow even an empty file.
+    #[must_use]
+    pub fn with_options(options: PagerOptions) -> Self {
         let disk = SimDisk::new();
         let pager = options.create_on(&disk).expect("nothing fails");
         Lab { options, disk, pager: Some(pager), model: Model { generation: 1, ..Model::default() } }
     }
 
     /// A file that is open already, and what it holds.
-    #[cfg(diptych_planted)]
-    pub(crate) fn around(disk: SimDisk, pager: Pager<P>, model: Model) -> Self {
+    pub fn around(disk: SimDisk, pager: Pager<P>, model: Model) -> Self {
         Lab { options: PagerOptions::new(), disk, pager: Some(pager), model }
     }
 
     /// A file to start from: fresh, half full, full, or just grown.
-    pub(crate) fn start(state: Start) -> Self {
+    ///
+    /// # Panics
+    ///
+    /// When the pager shows what the model does not hold.
+    #[must_use]
+    pub fn start(state: Start) -> Self {
         let mut lab = Lab::new();
         lab.disk.record(false);
         let free = |lab: &Lab<P>| lab.pager.as_ref().expect("it is open").free_page_count();
@@ -70,7 +86,15 @@ impl<const P: usize> Lab<P> {
     }
 
     /// Runs an operation on the pager and on the model. After an error the model is what it was.
-    pub(crate) fn run(&mut self, operation: &Operation) -> Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// Those of the pager.
+    ///
+    /// # Panics
+    ///
+    /// When no pager is open, or it shows what the model does not hold.
+    pub fn run(&mut self, operation: &Operation) -> Result<()> {
         match operation {
             Operation::Reopen => {
                 self.pager.take().expect("it is open").close()?;
@@ -84,9 +108,12 @@ impl<const P: usize> Lab<P> {
                 let pager = self.pager.as_mut().expect("it is open");
                 for (id, page) in self.model.regular.iter_mut().filter(|(_, page)| !page.settled) {
                     let id = diptych::PageId::from_u64(*id).expect("the model holds ids");
-                    page.fill = pager.page(id)?[0];
-                    // After a power cut its other sectors may hold something else.
-                    pager.page_mut(id)?.fill(page.fill);
+                    let content = pager.page_mut(id)?;
+                    if content.iter().all(|byte| *byte == content[0]) {
+                        page.fill = content[0];
+                    } else {
+                        content.fill(page.fill);
+                    }
                 }
                 pager.sync()?;
                 self.model.settle();
@@ -97,11 +124,13 @@ impl<const P: usize> Lab<P> {
                 self.disk = SimDisk::from_image(image);
                 self.disk.record(false);
                 let pager = self.pager.insert(self.options.open_on(&self.disk)?);
-                // What was not settled may be anything, so it is stored again.
+                // What was not settled may be anything, a mixture too, so it is stored again, durably.
                 for (id, page) in self.model.regular.iter().filter(|(_, page)| !page.settled) {
                     let id = diptych::PageId::from_u64(*id).expect("the model holds ids");
                     pager.page_mut(id)?.fill(page.fill);
                 }
+                pager.sync()?;
+                self.model.settle();
             }
             operation => apply(self.pager.as_mut().expect("it is open"), &mut self.model, operation)?,
         }
@@ -109,7 +138,11 @@ impl<const P: usize> Lab<P> {
     }
 
     /// Compares everything that the pager shows with the model.
-    pub(crate) fn compare(&self) {
+    ///
+    /// # Panics
+    ///
+    /// When no pager is open, or they differ.
+    pub fn compare(&self) {
         let pager = self.pager.as_ref().expect("it is open");
         assert_eq!(pager.generation().to_u64(), self.model.generation);
         compare(pager, &self.model, &|_, page| Some(vec![page.fill]), 0);
@@ -117,14 +150,25 @@ impl<const P: usize> Lab<P> {
 }
 
 /// What a file looks like before the operation that is crashed.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Start {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// Nothing was done yet.
     Fresh,
+    /// Some pages of each kind, some of them written, one freed.
     HalfFull,
+    /// No page is free.
     Full,
+    /// The file grew in its last commits.
     JustGrown,
 }
 
 impl Start {
-    pub(crate) const ALL: [Start; 4] = [Start::Fresh, Start::HalfFull, Start::Full, Start::JustGrown];
+    /// All of them.
+    pub const ALL: [Start; 4] = [Start::Fresh, Start::HalfFull, Start::Full, Start::JustGrown];
+}
+
+impl<const P: usize> Default for Lab<P> {
+    fn default() -> Self {
+        Lab::new()
+    }
 }

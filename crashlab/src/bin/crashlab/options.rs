@@ -1,0 +1,66 @@
+//! What the command line says.
+
+use std::path::PathBuf;
+
+/// What `--help` prints.
+pub(crate) const USAGE: &str = "\
+Enumerates what power cuts and failing calls may leave of a pager, and verifies all of it.
+
+  --images N     stop after about N distinct images; less is looked at of each workload (else about 1,500 of each)
+  --seconds N    stop after N seconds
+  --seed N       draws what is not looked at in full, and which sequences of three operations and which failing calls run (0)
+  --threads N    (2)
+  --long         all sequences of three and all failing calls, all subsets of up to 14 units, every image opened twice
+  --resume FILE  keeps there how far the run is, and goes on from it
+  --replay CASE  runs one case, named as a run prints it
+";
+
+/// What the command line says.
+#[derive(Debug)]
+pub(crate) struct Options {
+    pub(crate) images: Option<u64>,
+    pub(crate) seconds: Option<u64>,
+    pub(crate) seed: u64,
+    pub(crate) threads: usize,
+    pub(crate) long: bool,
+    pub(crate) resume: Option<PathBuf>,
+    pub(crate) replay: Option<String>,
+    pub(crate) help: bool,
+}
+
+impl Options {
+    pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Options, String> {
+        let mut options = Options {
+            images: None,
+            seconds: None,
+            seed: 0,
+            threads: 2,
+            long: false,
+            resume: None,
+            replay: None,
+            help: false,
+        };
+        let mut arguments = arguments.into_iter();
+        while let Some(name) = arguments.next() {
+            let mut value = || arguments.next().ok_or_else(|| format!("{name} needs a value"));
+            match name.as_str() {
+                "--images" => options.images = Some(number(&name, &value()?)?),
+                "--seconds" => options.seconds = Some(number(&name, &value()?)?),
+                "--seed" => options.seed = number(&name, &value()?)?,
+                "--threads" => {
+                    options.threads = usize::try_from(number(&name, &value()?)?).unwrap_or(usize::MAX).max(1)
+                }
+                "--long" => options.long = true,
+                "--resume" => options.resume = Some(value()?.into()),
+                "--replay" => options.replay = Some(value()?),
+                "--help" | "-h" => options.help = true,
+                _ => return Err(format!("{name} is not an option")),
+            }
+        }
+        Ok(options)
+    }
+}
+
+fn number(name: &str, value: &str) -> Result<u64, String> {
+    value.parse().map_err(|_| format!("{name} needs a number, not {value}"))
+}

@@ -1,0 +1,188 @@
+//! What there is to do, in its order.
+
+use std::fmt;
+use std::io;
+
+use crashlab::failing_call::FailingCall;
+use crashlab::lab::Start;
+use crashlab::power_cut::{self, Depth, Tally};
+use crashlab::replay::ERRORS;
+use crashlab::verify::caught;
+use crashlab::workload::{PAGE_SIZES, Workload};
+use diptych::CallKind;
+
+use crate::options::Options;
+
+/// A share of the sequences of three operations that runs without `--long`.
+const THREES: u64 = 128;
+/// A share of the kinds of failing calls that runs without `--long`.
+const FAILING: u64 = 4;
+/// Sequences of one operation are looked at so many times as closely as longer ones.
+const WEIGHT_OF_ONE: u64 = 8;
+
+/// One piece of work.
+#[derive(Clone, Debug)]
+pub(crate) enum Task {
+    PowerCuts(Workload),
+    /// Call n fails, for all n; the one given is the first.
+    FailingCalls {
+        page_size: usize,
+        start: Start,
+        first: FailingCall,
+    },
+}
+
+impl fmt::Display for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Task::PowerCuts(workload) => workload.fmt(f),
+            Task::FailingCalls { page_size, start, .. } => write!(f, "{page_size}/{start:?}/fail"),
+        }
+    }
+}
+
+/// What a task found.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    pub(crate) tally: Tally,
+    pub(crate) failing_runs: u64,
+    /// Case, as `--replay` takes it, and what does not hold.
+    pub(crate) violations: Vec<(String, String)>,
+}
+
+/// All tasks, in an order that the seed draws, single operations first.
+pub(crate) fn tasks(options: &Options) -> Vec<Task> {
+    let mut random = Random(options.seed);
+    let mut ones: Vec<Task> = Workload::all(1).into_iter().map(Task::PowerCuts).collect();
+    let mut others: Vec<Task> = Workload::all(2).into_iter().map(Task::PowerCuts).collect();
+    let mut failing = failing_calls();
+    let mut threes: Vec<Task> = Workload::all(3).into_iter().map(Task::PowerCuts).collect();
+    if !options.long {
+        failing.retain(|_| random.next().is_multiple_of(FAILING));
+        threes.retain(|_| random.next().is_multiple_of(THREES));
+    }
+    others.extend(failing);
+    for tasks in [&mut ones, &mut others, &mut threes] {
+        random.shuffle(tasks);
+    }
+    ones.into_iter().chain(others).chain(threes).collect()
+}
+
+fn failing_calls() -> Vec<Task> {
+    let mut calls = Vec::new();
+    let kinds = CallKind::ALL;
+    for (kind, error) in kinds.iter().flat_map(|kind| ERRORS.map(|error| (*kind, error))) {
+        calls.extend([false, true].map(|for_ever| FailingCall { kind, n: 1, error, for_ever, after: None }));
+    }
+    for kind in [CallKind::Read, CallKind::Write, CallKind::Grow] {
+        calls.extend([1, 512, 4096, 5000].map(|bytes| FailingCall {
+            kind,
+            n: 1,
+            error: io::ErrorKind::StorageFull,
+            for_ever: false,
+            after: Some(bytes),
+        }));
+    }
+    let mut tasks = Vec::new();
+    for (page_size, start) in PAGE_SIZES.iter().flat_map(|size| Start::ALL.map(|start| (*size, start))) {
+        tasks.extend(calls.iter().map(|first| Task::FailingCalls { page_size, start, first: *first }));
+    }
+    tasks
+}
+
+/// How closely each task is looked at so that all of them together make about the images asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan {
+    seed: u64,
+    long: bool,
+    share: u64,
+}
+
+impl Plan {
+    pub(crate) fn new(options: &Options, tasks: &[Task]) -> Plan {
+        let weight = |task: &Task| match task {
+            Task::PowerCuts(workload) if workload.sequence.len() == 1 => WEIGHT_OF_ONE,
+            Task::PowerCuts(_) => 1,
+            Task::FailingCalls { .. } => 0,
+        };
+        let all: u64 = tasks.iter().map(weight).sum();
+        Plan { seed: options.seed, long: options.long, share: options.images.map_or(1500, |images| images / all + 1) }
+    }
+
+    fn depth(self, workload: &Workload) -> Depth {
+        if self.long {
+            let Plan { seed, .. } = self;
+            let [sample_limit, images] = [1000, usize::MAX];
+            return Depth { seed, exhaustive_limit: 14, sample_limit, images, opens_all_twice: true };
+        }
+        let share = if workload.sequence.len() == 1 { self.share * WEIGHT_OF_ONE } else { self.share };
+        let images = usize::try_from(share).unwrap_or(usize::MAX);
+        let exhaustive_limit = share.max(16).ilog2().min(14) - 1;
+        Depth {
+            seed: self.seed,
+            exhaustive_limit,
+            sample_limit: (images / 4).clamp(20, 1000),
+            images,
+            opens_all_twice: false,
+        }
+    }
+
+    /// Does one task. A failing call that panics is the last of its task.
+    pub(crate) fn run(self, task: &Task, is_over: &dyn Fn() -> bool) -> Outcome {
+        let mut outcome = Outcome::default();
+        match task {
+            Task::PowerCuts(workload) => {
+                let (tally, violations) = power_cut::crash(workload, &self.depth(workload), is_over);
+                outcome.tally = tally;
+                outcome.violations.extend(violations.into_iter().map(|violation| {
+                    let points: Vec<String> = violation.points.iter().map(|point| format!("{point:?}")).collect();
+                    (format!("{task}:{}", points.join(" > ")), violation.message)
+                }));
+            }
+            Task::FailingCalls { page_size, start, first } => {
+                for n in 1.. {
+                    if is_over() {
+                        break;
+                    }
+                    let call = FailingCall { n, ..*first };
+                    match caught(|| run_failing(*page_size, *start, call)) {
+                        Ok(true) => outcome.failing_runs += 1,
+                        Ok(false) => break,
+                        Err(message) => {
+                            outcome.violations.push((format!("{task}:{call:?}"), message));
+                            break;
+                        }
+                    }
+                }
+            }
+        }
+        outcome
+    }
+}
+
+pub(crate) fn run_failing(page_size: usize, start: Start, call: FailingCall) -> bool {
+    match page_size {
+        1024 => call.run::<1024>(start),
+        4096 => call.run::<4096>(start),
+        _ => call.run::<16384>(start),
+    }
+}
+
+/// SplitMix64.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn shuffle<T>(&mut self, list: &mut [T]) {
+        for at in (1..list.len()).rev() {
+            let below = u64::try_from(at + 1).expect("usize fits u64");
+            list.swap(at, usize::try_from(self.next() % below).expect("below a usize"));
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! What must hold of a diptych pager after a power cut and a failing call, on the simulated disk, and all the cases of it.
+//!
+//! One [`Operation`](operation::Operation) enum serves the tests, the crash lab and fuzzers; one [`Model`](model::Model) is
+//! the naive twin; one function, [`verify`](verify::verify), says what must hold. The program enumerates workloads
+//! ([`Workload`](workload::Workload)), the states that a power cut leaves of each ([`power_cut`]), and calls that fail
+//! ([`failing_call`]).
+
+pub mod model;
+
+pub mod operation;
+
+pub mod verify;
+
+pub mod lab;
+
+pub mod workload;
+
+pub mod power_cut;
+
+pub mod failing_call;
+
+pub mod replay;

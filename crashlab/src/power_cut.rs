@@ -1,0 +1,259 @@
+//! The states that a power cut during the last operation of a workload may leave, each opened and verified.
+
+use std::collections::HashSet;
+use std::ops::Range;
+
+use diptych::{CrashOptions, CrashPoint, CrashState, Damage, PagerOptions, SimDisk, TornUnit};
+
+use crate::lab::Lab;
+use crate::model::Model;
+use crate::verify::{caught, damaged_sectors, verify_again, verify_cycle, verify_once};
+use crate::workload::{Workload, operations};
+
+/// Of so many images that recovery changes, it is cut off in one.
+const RECOVERIES: u64 = 200;
+
+/// How much of what may be left of a workload is looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct Depth {
+    /// Draws what is not looked at in full.
+    pub seed: u64,
+    /// Up to how many units all subsets are taken.
+    pub exhaustive_limit: u32,
+    /// How many subsets, lengths and damages are drawn where there are more.
+    pub sample_limit: usize,
+    /// At most so many images, evenly spread over its epochs.
+    pub images: usize,
+    /// Whether every image is opened a second time, else one in 16.
+    pub opens_all_twice: bool,
+}
+
+/// What was done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Epochs cut off.
+    pub epochs: u64,
+    /// Images that differ from all others of their workload.
+    pub images: u64,
+    /// Images with a unit torn or junk.
+    pub torn: u64,
+    /// Images with a unit that cannot be read.
+    pub unreadable: u64,
+    /// Images that recovery had to change.
+    pub recovered: u64,
+    /// Power cuts during recovery.
+    pub recovery_crashes: u64,
+}
+
+impl Tally {
+    /// Adds another.
+    pub fn add(&mut self, other: &Tally) {
+        self.epochs += other.epochs;
+        self.images += other.images;
+        self.torn += other.torn;
+        self.unreadable += other.unreadable;
+        self.recovered += other.recovered;
+        self.recovery_crashes += other.recovery_crashes;
+    }
+}
+
+/// A case in which something that must hold does not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Where the power failed; behind the first point, where it failed again during recovery. Empty if it did not fail.
+    pub points: Vec<CrashPoint>,
+    /// What does not hold.
+    pub message: String,
+}
+
+/// One workload, its last operation cut off everywhere. Ends early when `is_over` says so, or with the third violation.
+#[must_use]
+pub fn crash(workload: &Workload, depth: &Depth, is_over: &dyn Fn() -> bool) -> (Tally, Vec<Violation>) {
+    match workload.page_size {
+        1024 => crash_sized::<1024>(workload, depth, is_over),
+        4096 => crash_sized::<4096>(workload, depth, is_over),
+        _ => crash_sized::<16384>(workload, depth, is_over),
+    }
+}
+
+fn crash_sized<const P: usize>(
+    workload: &Workload,
+    depth: &Depth,
+    is_over: &dyn Fn() -> bool,
+) -> (Tally, Vec<Violation>) {
+    let mut run = match caught(|| Run::<P>::of(workload)) {
+        Ok(run) => run,
+        Err(message) => return (Tally::default(), vec![Violation { points: Vec::new(), message }]),
+    };
+    let units: &[TornUnit] = if P < 4096 { &[TornUnit::Sector] } else { &[TornUnit::Sector, TornUnit::Block] };
+    for (at, unit) in units.iter().enumerate() {
+        let options = CrashOptions::new()
+            .seed(depth.seed)
+            .exhaustive_limit(depth.exhaustive_limit)
+            .sample_limit(depth.sample_limit)
+            .torn_unit(*unit)
+            .page_size(u64::try_from(P).expect("usize fits u64"));
+        let left = depth.images.saturating_sub(usize::try_from(run.tally.images).unwrap_or(usize::MAX));
+        run.crash_epochs(&options, left / (units.len() - at), depth, is_over);
+    }
+    (run.tally, run.violations)
+}
+
+/// A workload that ran, and what was found about it so far.
+struct Run<const P: usize> {
+    lab: Lab<P>,
+    before: Model,
+    epochs: Range<usize>,
+    seen: HashSet<u64>,
+    tally: Tally,
+    violations: Vec<Violation>,
+}
+
+impl<const P: usize> Run<P> {
+    fn of(workload: &Workload) -> Self {
+        let operations = operations();
+        let mut lab = Lab::<P>::start(workload.start);
+        lab.disk.record(false);
+        let (last, first) = workload.sequence.split_last().expect("a workload has an operation");
+        first.iter().for_each(|place| lab.run(&operations[*place]).expect("nothing fails"));
+        lab.disk.record(true);
+        let before = lab.model.clone();
+        let epoch = lab.disk.epoch_count() - 1;
+        lab.run(&operations[*last]).expect("nothing fails");
+        lab.compare();
+        let epochs = epoch..lab.disk.epoch_count();
+        Run { lab, before, epochs, seen: HashSet::new(), tally: Tally::default(), violations: Vec::new() }
+    }
+
+    /// Looks at up to `images` states.
+    fn crash_epochs(&mut self, options: &CrashOptions, images: usize, depth: &Depth, is_over: &dyn Fn() -> bool) {
+        let known: Vec<usize> = self.epochs.clone().filter(|epoch| self.lab.disk.epoch(*epoch).is_some()).collect();
+        let mut left = images;
+        for (at, epoch) in known.iter().enumerate() {
+            self.tally.epochs += 1;
+            let states = self.lab.disk.crash_states(*epoch, options);
+            let share = (left / (known.len() - at)).max(1);
+            let step = states.len().div_ceil(share).max(1);
+            let skipped = usize::try_from(depth.seed).unwrap_or(0) % step;
+            for state in states.skip(skipped).step_by(step) {
+                if self.violations.len() > 2 || is_over() {
+                    return;
+                }
+                left = left.saturating_sub(1);
+                self.look_at(&state, depth);
+            }
+        }
+    }
+
+    fn look_at(&mut self, state: &CrashState, depth: &Depth) {
+        let image = state.image();
+        let fingerprint = image.fingerprint();
+        if !self.seen.insert(fingerprint) {
+            return;
+        }
+        self.tally.images += 1;
+        match state.point().damage {
+            Some(Damage::Unreadable { .. }) => self.tally.unreadable += 1,
+            Some(_) => self.tally.torn += 1,
+            None => {}
+        }
+        let damaged = damaged_sectors(&state.point());
+        let checked = caught(|| {
+            let (disk, recovered) = verify_once::<P>(image.clone(), &self.before, &self.lab.model, damaged);
+            if depth.opens_all_twice || self.tally.images.is_multiple_of(16) {
+                verify_again::<P>(&disk);
+            }
+            if self.tally.images.is_multiple_of(64) {
+                verify_cycle::<P>(image);
+            }
+            recovered
+        });
+        match checked {
+            Ok(false) => {}
+            Ok(true) => {
+                self.tally.recovered += 1;
+                if fingerprint.is_multiple_of(RECOVERIES) {
+                    self.crash_recovery(std::slice::from_ref(state), 3);
+                }
+            }
+            Err(message) => self.violations.push(Violation { points: vec![state.point()], message }),
+        }
+    }
+
+    /// Recovery's own writes, cut off in turn, `depth` deep.
+    fn crash_recovery(&mut self, path: &[CrashState], depth: u32) {
+        let image = path.last().expect("a path has an end").image();
+        let Ok(disk) = caught(|| recover::<P>(&SimDisk::from_image(image))) else { return };
+        let options = CrashOptions::new().sample_limit(12).exhaustive_limit(3).seed(depth.into());
+        let mut at = 0_usize;
+        for epoch in (0..disk.epoch_count()).filter(|epoch| disk.epoch(*epoch).is_some()) {
+            let states = disk.crash_states(epoch, &options);
+            let step = states.len().div_ceil(3).max(1);
+            for state in states.step_by(step) {
+                let mut deeper = path.to_vec();
+                deeper.push(state);
+                self.tally.recovery_crashes += 1;
+                if let Err(violation) = self.check_path(&deeper) {
+                    self.violations.push(violation);
+                    return;
+                }
+                if depth > 1 && at.is_multiple_of(6) {
+                    self.crash_recovery(&deeper, depth - 1);
+                }
+                at += 1;
+            }
+        }
+    }
+
+    fn check_path(&self, path: &[CrashState]) -> Result<(), Violation> {
+        let points: Vec<CrashPoint> = path.iter().map(CrashState::point).collect();
+        let damaged = points.iter().map(damaged_sectors).sum();
+        let image = path.last().expect("a path has an end").image();
+        caught(|| verify_again::<P>(&verify_once::<P>(image, &self.before, &self.lab.model, damaged).0))
+            .map_err(|message| Violation { points, message })
+    }
+}
+
+/// Opens a disk, recording what recovery writes.
+fn recover<const P: usize>(disk: &SimDisk) -> SimDisk {
+    drop(PagerOptions::new().open_on::<P>(disk).expect("recovery succeeds"));
+    disk.clone()
+}
+
+/// Runs a workload and cuts the power where the points say, the first during its last operation and each further one during
+/// the recovery from the one before.
+///
+/// # Errors
+///
+/// When a point names no state.
+///
+/// # Panics
+///
+/// With what does not hold.
+pub fn replay(workload: &Workload, points: &[CrashPoint]) -> Result<(), String> {
+    match workload.page_size {
+        1024 => replay_sized::<1024>(workload, points),
+        4096 => replay_sized::<4096>(workload, points),
+        _ => replay_sized::<16384>(workload, points),
+    }
+}
+
+fn replay_sized<const P: usize>(workload: &Workload, points: &[CrashPoint]) -> Result<(), String> {
+    let run = Run::<P>::of(workload);
+    let mut disk = run.lab.disk.clone();
+    let mut path: Vec<CrashState> = Vec::new();
+    for point in points {
+        if let Some(state) = path.last() {
+            disk = recover::<P>(&SimDisk::from_image(state.image()));
+        }
+        let state = disk.crash_state(point).ok_or_else(|| format!("there is no state {point:?}"))?;
+        println!("{state}");
+        path.push(state);
+    }
+    if let Some(state) = path.last() {
+        let damaged = points.iter().map(damaged_sectors).sum();
+        verify_again::<P>(&verify_once::<P>(state.image(), &run.before, &run.lab.model, damaged).0);
+        verify_cycle::<P>(state.image());
+    }
+    Ok(())
+}

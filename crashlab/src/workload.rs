@@ -1,0 +1,155 @@
+//! Sequences of operations on a file that looks like this or that, each with a name.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::lab::Start;
+use crate::operation::{End, Operation, Step};
+
+/// Each operation once, with arguments that make it do something on every start.
+#[must_use]
+pub fn each_operation() -> Vec<Operation> {
+    use Operation::{
+        Alloc, AllocBulk, AllocProtected, AllocProtectedBulk, Drop, DropProtected, Free, FreeBulk, FreeProtected,
+        FreeProtectedBulk, Reopen, Store, Sync, Transaction, WriteProtected,
+    };
+    let everything = vec![
+        Step::Alloc,
+        Step::Write(200, 0x41),
+        Step::AllocProtected,
+        Step::WriteProtected(0, 0x42),
+        Step::WriteProtected(1, 0x43),
+        Step::Savepoint,
+        Step::WriteProtected(0, 0x44),
+        Step::Free(0),
+        Step::AllocBulk(5),
+        Step::Rollback(0),
+        Step::Write(0, 0x45),
+        Step::FreeProtected(1),
+        Step::Free(1),
+        Step::Header(0x46),
+    ];
+    vec![
+        Alloc,
+        AllocBulk(30),
+        Free(0),
+        FreeBulk(1, 7),
+        AllocProtected,
+        AllocProtectedBulk(9),
+        FreeProtected(0),
+        FreeProtectedBulk(0, 2),
+        WriteProtected(1, 0x51),
+        DropProtected(0, 0x52),
+        Store(0, 0x53),
+        Sync,
+        Reopen,
+        Drop,
+        Transaction(everything.clone(), End::Commit),
+        Transaction(everything, End::Drop),
+        Transaction(vec![Step::Header(0x54)], End::Commit),
+        Transaction(vec![Step::Write(0, 0x55), Step::Write(1, 0x56)], End::Commit),
+        AllocBulk(250),
+    ]
+}
+
+/// What the crash lab makes its sequences of: [`each_operation`], and transactions that take savepoints, grow the file, or
+/// never end.
+#[must_use]
+pub fn operations() -> Vec<Operation> {
+    let mut all = each_operation();
+    let rolled_back = vec![
+        Step::WriteProtected(0, 0x61),
+        Step::Savepoint,
+        Step::AllocProtected,
+        Step::FreeProtected(0),
+        Step::Header(0x62),
+        Step::Rollback(0),
+        Step::Alloc,
+        Step::Savepoint,
+        Step::ZeroProtected(1),
+        Step::Rollback(0),
+        Step::Rollback(0),
+        Step::Write(255, 0x63),
+    ];
+    let grown =
+        vec![Step::AllocBulk(120), Step::Write(250, 0x64), Step::Savepoint, Step::AllocBulk(120), Step::Rollback(0)];
+    let freed = vec![Step::Free(0), Step::Alloc, Step::Free(1), Step::AllocNear(40), Step::ZeroProtected(0)];
+    all.push(Operation::Transaction(rolled_back, End::Commit));
+    all.push(Operation::Transaction(grown, End::Commit));
+    all.push(Operation::Transaction(freed, End::Commit));
+    all.push(Operation::Transaction(vec![Step::AllocProtected, Step::WriteProtected(255, 0x65)], End::Leak));
+    all
+}
+
+/// Page sizes that the crash lab runs.
+pub const PAGE_SIZES: [usize; 3] = [1024, 4096, 16384];
+
+/// A sequence of operations of which the last is cut off. Its name, as in `4096/HalfFull/3,17`, is page size, start, and the
+/// places of its operations in [`operations`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Workload {
+    /// Bytes in a page: one of [`PAGE_SIZES`].
+    pub page_size: usize,
+    /// What the file looks like before.
+    pub start: Start,
+    /// Places in [`operations`].
+    pub sequence: Vec<usize>,
+}
+
+impl Workload {
+    /// All workloads of so many operations.
+    #[must_use]
+    pub fn all(len: u32) -> Vec<Workload> {
+        let count = operations().len();
+        let mut all = Vec::new();
+        for page_size in PAGE_SIZES {
+            for start in Start::ALL {
+                all.extend((0..count.pow(len)).map(|number| {
+                    let sequence = (0..len).rev().map(|digit| number / count.pow(digit) % count).collect();
+                    Workload { page_size, start, sequence }
+                }));
+            }
+        }
+        all
+    }
+}
+
+impl fmt::Display for Workload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sequence: Vec<String> = self.sequence.iter().map(usize::to_string).collect();
+        write!(f, "{}/{:?}/{}", self.page_size, self.start, sequence.join(","))
+    }
+}
+
+impl FromStr for Workload {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Workload, String> {
+        let wrong = || format!("{name} is no workload: one is called, for example, 4096/HalfFull/3,17");
+        let [page_size, start, sequence] = *name.split('/').collect::<Vec<_>>() else { return Err(wrong()) };
+        let page_size = PAGE_SIZES.into_iter().find(|size| size.to_string() == page_size).ok_or_else(wrong)?;
+        let start = start_called(start).ok_or_else(wrong)?;
+        let sequence: Option<Vec<usize>> = sequence.split(',').map(|place| place.parse().ok()).collect();
+        let sequence = sequence.filter(|places| places.iter().all(|place| *place < operations().len()));
+        Ok(Workload { page_size, start, sequence: sequence.ok_or_else(wrong)? })
+    }
+}
+
+/// The start of that name.
+#[must_use]
+pub fn start_called(name: &str) -> Option<Start> {
+    Start::ALL.into_iter().find(|start| format!("{start:?}") == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_workload_is_found_by_its_name() {
+        for workload in Workload::all(1) {
+            assert_eq!(workload.to_string().parse(), Ok(workload));
+        }
+        assert!("4096/HalfFull/3,999".parse::<Workload>().is_err());
+    }
+}
