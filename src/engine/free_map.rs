@@ -103,6 +103,16 @@ impl Leaf {
         Some(at * 64 + word.trailing_zeros() as usize)
     }
 
+    /// The first page of `within`, counted from the first page of the leaf, that is not of `kind`.
+    pub(super) fn first_other(&self, within: Range<u64>, kind: PageKind) -> Option<u64> {
+        let words = within.start / WORD_BITS..within.end.div_ceil(WORD_BITS);
+        words.map(|word| (word * WORD_BITS, !self.word_of_kind(to_index(word), kind))).find_map(|(first, others)| {
+            let behind = within.start.saturating_sub(first);
+            let page = first + behind + u64::from((others >> behind).trailing_zeros());
+            (others >> behind != 0 && page < within.end).then_some(page)
+        })
+    }
+
     /// Adds to `runs` the pages that are of `kind` here and were free in an `old` leaf; `first` is the first page of both.
     pub(super) fn gained_since(&self, old: Option<&Leaf>, kind: PageKind, first: u64, runs: &mut Runs) {
         for word in 0..LEAF_WORDS {
@@ -308,7 +318,7 @@ mod tests {
 
     use proptest::prelude::{Strategy, prop, prop_oneof, proptest};
 
-    use super::{FreeMap, PAGES_PER_LEAF, PageKind, Runs};
+    use super::{FreeMap, PAGES_PER_LEAF, PageKind, Runs, locate};
 
     const END: u64 = 3 * PAGES_PER_LEAF;
 
@@ -357,6 +367,13 @@ mod tests {
                     (*start..start + 4).all(|page| free.contains(&page))
                 });
                 assert_eq!(map.first_free_block(from..END, 4), block);
+                let (index, bit) = locate(from);
+                for end in [bit, bit + 1, (bit + 100).min(PAGES_PER_LEAF), PAGES_PER_LEAF] {
+                    let found = map.leaf(index).map(|leaf| leaf.first_other(bit..end, PageKind::Free));
+                    let first = index * PAGES_PER_LEAF;
+                    let expected = (bit..end).find(|page| !free.contains(&(first + page)));
+                    assert_eq!(found.unwrap_or(None), expected);
+                }
             }
             let used: u64 = map.leaves().flat_map(|(_, leaf)| leaf.counts()).sum();
             assert_eq!(used, END - free.len() as u64);

@@ -218,13 +218,14 @@ impl<'a> Reader<'a> {
 
     /// Pages past the end belong to nobody, those of the reserved region to the engine.
     fn check_ends(&self, free_map: &FreeMap, leaf: u64, parent: Parent) -> Result<(), Defect> {
-        let (start, end) = (leaf * PAGES_PER_LEAF, (leaf + 1) * PAGES_PER_LEAF);
-        let wrong = |page: &u64, kind| free_map.kind(*page) != kind;
-        if let Some(page) = (parent.total_pages.max(start)..end).find(|page| wrong(page, PageKind::Free)) {
-            return Err(Defect { field: "kind of a page past the end", expected: 0, found: page });
+        let first = leaf * PAGES_PER_LEAF;
+        let within = |page: u64| page.saturating_sub(first).min(PAGES_PER_LEAF);
+        let other = |pages, kind| free_map.leaf(leaf).and_then(|leaf| leaf.first_other(pages, kind));
+        if let Some(page) = other(within(parent.total_pages)..PAGES_PER_LEAF, PageKind::Free) {
+            return Err(Defect { field: "kind of a page past the end", expected: 0, found: first + page });
         }
-        if let Some(page) = (start..self.geometry.first_page().min(end)).find(|page| wrong(page, PageKind::Engine)) {
-            return Err(Defect { field: "kind of a reserved page", expected: 2, found: page });
+        if let Some(page) = other(0..within(self.geometry.first_page()), PageKind::Engine) {
+            return Err(Defect { field: "kind of a reserved page", expected: 2, found: first + page });
         }
         Ok(())
     }

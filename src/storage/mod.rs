@@ -10,6 +10,7 @@
 mod file;
 mod region;
 mod sim_disk;
+mod touched;
 
 use std::fmt;
 use std::io;

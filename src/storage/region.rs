@@ -19,26 +19,40 @@
 
 #![expect(unsafe_code, reason = "views are slices made from the map's pointer")]
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io;
+use std::mem::ManuallyDrop;
 use std::slice;
 
 use memmap2::{MmapOptions, MmapRaw};
 use static_assertions::assert_impl_all;
 
+use super::touched::{TOUCHED_BLOCK_LEN, Touched};
+
 /// What is behind the addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Backing {
     /// The map is shared with a file: stores reach it, and it shows what is written to the file.
     File,
     /// Private memory, zeros at first. Bytes between `len` and the capacity are zeros at all times.
-    Anonymous,
+    Anonymous(Touched),
+}
+
+/// Up to so many blocks of a map that are not zeros any more, clearing them is quicker than unmapping it.
+const MOST_CLEARED: usize = 1024;
+
+thread_local! {
+    /// An anonymous map that nobody uses, all zeros, for the next region of its length. The crash tests open thousands of
+    /// simulated disks a second, and half of that time went to the kernel, which gives and clears the pages of each.
+    static SPARE: Cell<Option<MmapRaw>> = const { Cell::new(None) };
 }
 
 /// The visible bytes of a file or of the simulated disk.
 #[derive(Debug)]
 pub(crate) struct Region {
-    map: MmapRaw,
+    /// Dropped by hand, because an anonymous one may be kept.
+    map: ManuallyDrop<MmapRaw>,
     backing: Backing,
     /// Visible bytes; at most `map.len()`.
     len: usize,
@@ -62,7 +76,14 @@ impl Region {
     /// reserved memory would count against the commit limit at once, so nothing is reserved there.
     pub(crate) fn anonymous(len: u64, reserve: u64) -> io::Result<Region> {
         let reserve = if cfg!(unix) { reserve } else { len };
-        Region::with_room(Backing::Anonymous, len, reserve, |options| options.map_anon().map(MmapRaw::from))
+        let backing = Backing::Anonymous(Touched::default());
+        if let Some(map) = SPARE.take() {
+            let wanted = len.max(reserve);
+            if to_offset(map.len()) == wanted {
+                return Ok(Region { map: ManuallyDrop::new(map), backing, len: to_addresses(len)? });
+            }
+        }
+        Region::with_room(backing, len, reserve, |options| options.map_anon().map(MmapRaw::from))
     }
 
     /// Maps `reserve` bytes, or `len` if so many addresses are not to be had (a 32-bit target, a limit on the process).
@@ -80,7 +101,11 @@ impl Region {
             None => mapped(len)?,
         };
         assert!(len <= map.len(), "a map is as long as was asked for");
-        Ok(Region { map, backing, len })
+        Ok(Region { map: ManuallyDrop::new(map), backing, len })
+    }
+
+    fn is_anonymous(&self) -> bool {
+        matches!(self.backing, Backing::Anonymous(_))
     }
 
     /// Visible bytes.
@@ -103,18 +128,18 @@ impl Region {
         let Some(len) = to_addresses(len).ok().filter(|&len| len <= self.map.len()) else {
             panic!("a region of capacity {} cannot show {len} bytes", self.map.len());
         };
-        if len < self.len && self.backing == Backing::Anonymous {
+        if len < self.len && self.is_anonymous() {
             // Keeps what is beyond `len` zero, so that growing again shows zeros.
             self.bytes_mut(to_offset(len), self.len - len).fill(0);
         }
-        assert!(len <= self.len || self.backing == Backing::Anonymous, "a file is extended before its region");
+        assert!(len <= self.len || self.is_anonymous(), "a file is extended before its region");
         self.len = len;
     }
 
     /// Makes the first `len` bytes of `file` visible: within the capacity if the region already maps a file, which must be
     /// the same one, else by a new map with room for `reserve` bytes. After an error the region is as before.
     pub(crate) fn remap_file(&mut self, file: &File, len: u64, reserve: u64) -> io::Result<()> {
-        if self.backing == Backing::Anonymous || len > self.capacity() {
+        if self.is_anonymous() || len > self.capacity() {
             *self = Region::map_file(file, len, reserve)?;
             return Ok(());
         }
@@ -131,7 +156,7 @@ impl Region {
     ///
     /// When the region is file-backed, or `len` is less than now.
     pub(crate) fn grow_anonymous(&mut self, len: u64) -> io::Result<()> {
-        assert_eq!(self.backing, Backing::Anonymous, "a file-backed region grows with its file");
+        assert!(self.is_anonymous(), "a file-backed region grows with its file");
         assert!(len >= self.len(), "growing does not shorten");
         if len > self.capacity() {
             let mut longer = Region::anonymous(len, len.saturating_mul(2))?;
@@ -159,6 +184,15 @@ impl Region {
         unsafe { slice::from_raw_parts(first, len) }
     }
 
+    /// The blocks of [`TOUCHED_BLOCK_LEN`] bytes of an anonymous region that were handed out to be stored to since the last
+    /// call, in ascending order. They may lie behind the end, if the region was cut.
+    pub(crate) fn take_touched(&mut self) -> Vec<usize> {
+        match &mut self.backing {
+            Backing::File => Vec::new(),
+            Backing::Anonymous(touched) => touched.take_recent(),
+        }
+    }
+
     /// `len` bytes from `offset`, to be read and stored to.
     ///
     /// # Panics
@@ -182,6 +216,9 @@ impl Region {
         assert!(apart, "mutable views of {len} bytes at {offsets:?} overlap");
         offsets.map(|offset| {
             let first = self.first_of(offset, len);
+            if let Backing::Anonymous(touched) = &mut self.backing {
+                touched.mark(to_addresses(offset).expect("it is visible"), len);
+            }
             // SAFETY:
             // - non-null, valid for reads and writes of `len` bytes, one allocated object: as in `bytes`; the map is
             //   writable, because `map_raw` and `map_anon` make no other;
@@ -199,7 +236,7 @@ impl Region {
     pub(crate) fn flush(&self) -> io::Result<()> {
         match self.backing {
             Backing::File => self.map.flush_range(0, self.len),
-            Backing::Anonymous => Ok(()),
+            Backing::Anonymous(_) => Ok(()),
         }
     }
 
@@ -215,6 +252,28 @@ impl Region {
         //   asserted wherever either changes, and the map is one allocation of `self.map.len()` bytes;
         // - the offset in bytes fits an `isize` and the sum does not wrap: the length of the map does, and it is mapped.
         unsafe { self.map.as_mut_ptr().add(start) }
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        let blocks = match &self.backing {
+            Backing::Anonymous(touched) if touched.blocks().len() <= MOST_CLEARED => Some(touched.blocks().to_vec()),
+            _ => None,
+        };
+        for start in blocks.iter().flatten().map(|block| block * TOUCHED_BLOCK_LEN) {
+            // Behind the end all is zeros.
+            let len = TOUCHED_BLOCK_LEN.min(self.len.saturating_sub(start));
+            self.bytes_mut(to_offset(if len == 0 { 0 } else { start }), len).fill(0);
+        }
+        // SAFETY:
+        // - not used again: this is the only place that takes the map, a region is dropped once, and nothing below, nor
+        //   the drop of the other fields, uses `self.map`.
+        let map = unsafe { ManuallyDrop::take(&mut self.map) };
+        if blocks.is_some() {
+            // A thread that is ending keeps nothing.
+            drop(SPARE.try_with(|spare| spare.replace(Some(map))));
+        }
     }
 }
 
@@ -282,6 +341,28 @@ mod tests {
         region.grow_anonymous(100).unwrap();
         assert_eq!(region.bytes(0, 40), [9; 40]);
         assert_eq!(region.bytes(40, 60), [0; 60]);
+    }
+
+    #[test]
+    fn a_map_that_is_used_again_shows_zeros() {
+        for _ in 0..3 {
+            let mut region = Region::anonymous(5000, 1 << 16).unwrap();
+            assert_eq!(region.bytes(0, 5000), [0; 5000]);
+            region.grow_anonymous(20_000).unwrap();
+            assert_eq!(region.bytes(0, 20_000), [0; 20_000]);
+            region.disjoint_mut([0, 4000, 9000], 1000).into_iter().for_each(|view| view.fill(1));
+            region.bytes_mut(19_999, 1)[0] = 1;
+            region.set_len(9500);
+        }
+    }
+
+    #[test]
+    fn what_was_handed_out_to_be_stored_to_is_touched_and_nothing_else_is() {
+        let mut region = Region::anonymous(40_960, 40_960).unwrap();
+        region.bytes_mut(8191, 2).fill(1);
+        region.bytes(20_000, 1);
+        assert_eq!(region.take_touched(), [1, 2]);
+        assert_eq!(region.take_touched(), [0; 0]);
     }
 
     #[test]

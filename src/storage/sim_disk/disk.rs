@@ -150,15 +150,19 @@ impl Disk {
         }
     }
 
-    /// Compares what the region shows with the cache: the kernel writes dirty pages of the mapping back.
+    /// Compares what the region shows with the cache, where it was handed out to be stored to since the last time: the
+    /// kernel writes dirty pages of the mapping back.
     ///
     /// # Panics
     /// If a store lies in a hole and the disk is full: a process would die of a bus error at the store itself.
-    pub(super) fn notice_stores(&mut self, region: &Region) {
+    pub(super) fn notice_stores(&mut self, region: &mut Region) {
         let len = region.len().min(self.cache.len());
         let mut sequence = None;
-        for block in 0..narrow(len.div_ceil(wide(BLOCK_LEN))) {
+        for block in region.take_touched() {
             let start = wide(block) * wide(BLOCK_LEN);
+            if start >= len {
+                break;
+            }
             let shown = region.bytes(start, narrow((len - start).min(wide(BLOCK_LEN))));
             if *shown == self.cache.block(block)[..shown.len()] {
                 continue;
@@ -176,7 +180,7 @@ impl Disk {
     }
 
     /// The kernel writes dirty pages back when it likes: at about every fourth call, if it is let.
-    pub(super) fn notice_stores_sometimes(&mut self, region: &Region) {
+    pub(super) fn notice_stores_sometimes(&mut self, region: &mut Region) {
         if self.write_back.as_mut().is_some_and(|random| random.once_in(4)) {
             self.notice_stores(region);
         }

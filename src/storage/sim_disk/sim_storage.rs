@@ -209,4 +209,6 @@ fn show(disk: &Disk, region: &mut Region) {
         }
         at += wide(len);
     }
+    // What it shows now is known.
+    drop(region.take_touched());
 }
