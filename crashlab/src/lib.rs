@@ -2,8 +2,8 @@
 //!
 //! One [`Operation`](operation::Operation) enum serves the tests, the crash lab and fuzzers; one [`Model`](model::Model) is
 //! the naive twin; one function, [`verify`](verify::verify), says what must hold. The program enumerates workloads
-//! ([`Workload`](workload::Workload)), the states that a power cut leaves of each ([`power_cut`]), and calls that fail
-//! ([`failing_call`]).
+//! ([`Workload`](workload::Workload)), the states that a power cut leaves of each ([`power_cut`]), sectors that rot ([`rot`]),
+//! and calls that fail ([`failing_call`]).
 
 pub mod model;
 
@@ -18,5 +18,7 @@ pub mod workload;
 pub mod power_cut;
 
 pub mod failing_call;
+
+pub mod rot;
 
 pub mod replay;

@@ -41,6 +41,10 @@ pub struct Tally {
     pub unreadable: u64,
     /// Images that recovery had to change.
     pub recovered: u64,
+    /// Of those, the ones that fell back to the state before the operation.
+    pub fell_back: u64,
+    /// Of those, the ones whose newest commit had no slot and was all there.
+    pub adopted: u64,
     /// Power cuts during recovery.
     pub recovery_crashes: u64,
 }
@@ -53,6 +57,8 @@ impl Tally {
         self.torn += other.torn;
         self.unreadable += other.unreadable;
         self.recovered += other.recovered;
+        self.fell_back += other.fell_back;
+        self.adopted += other.adopted;
         self.recovery_crashes += other.recovery_crashes;
     }
 }
@@ -100,19 +106,20 @@ fn crash_sized<const P: usize>(
 }
 
 /// A workload that ran, and what was found about it so far.
-struct Run<const P: usize> {
-    lab: Lab<P>,
-    before: Model,
-    epochs: Range<usize>,
+pub(crate) struct Run<const P: usize> {
+    pub(crate) lab: Lab<P>,
+    pub(crate) before: Model,
+    pub(crate) epochs: Range<usize>,
     seen: HashSet<u64>,
     tally: Tally,
     violations: Vec<Violation>,
 }
 
 impl<const P: usize> Run<P> {
-    fn of(workload: &Workload) -> Self {
+    pub(crate) fn of(workload: &Workload) -> Self {
         let operations = operations();
         let mut lab = Lab::<P>::start(workload.start);
+        lab.disk.set_write_back(workload.write_back.then_some(1));
         lab.disk.record(false);
         let (last, first) = workload.sequence.split_last().expect("a workload has an operation");
         first.iter().for_each(|place| lab.run(&operations[*place]).expect("nothing fails"));
@@ -159,19 +166,22 @@ impl<const P: usize> Run<P> {
         }
         let damaged = damaged_sectors(&state.point());
         let checked = caught(|| {
-            let (disk, recovered) = verify_once::<P>(image.clone(), &self.before, &self.lab.model, damaged);
+            let (disk, recovery) = verify_once::<P>(image.clone(), &self.before, &self.lab.model, damaged);
             if depth.opens_all_twice || self.tally.images.is_multiple_of(16) {
                 verify_again::<P>(&disk);
             }
             if self.tally.images.is_multiple_of(64) {
                 verify_cycle::<P>(image);
             }
-            recovered
+            recovery
         });
         match checked {
-            Ok(false) => {}
-            Ok(true) => {
+            Ok(recovery) if recovery.is_clean() => {}
+            Ok(recovery) => {
                 self.tally.recovered += 1;
+                self.tally.adopted += u64::from(recovery.adopted);
+                let (before, after) = (self.before.generation, self.lab.model.generation);
+                self.tally.fell_back += u64::from(before != after && recovery.generation.to_u64() == before);
                 if fingerprint.is_multiple_of(RECOVERIES) {
                     self.crash_recovery(std::slice::from_ref(state), 3);
                 }

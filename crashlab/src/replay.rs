@@ -6,6 +6,7 @@ use std::str::FromStr;
 use diptych::{CallKind, CrashPoint, Damage, Subset, Tail, TornUnit};
 
 use crate::failing_call::FailingCall;
+use crate::rot::Rot;
 
 /// What a [`CrashPoint`] prints with `{:?}`, read again.
 ///
@@ -48,6 +49,25 @@ fn damage_of(text: &str) -> Option<Damage> {
         "Unreadable" => Damage::Unreadable { unit },
         _ => return None,
     })
+}
+
+/// What a [`Rot`] prints with `{:?}`, read again.
+///
+/// # Errors
+///
+/// What cannot be read.
+pub fn rot(text: &str) -> Result<Rot, String> {
+    let [sector, block] = ["sector: ", "block: "].map(|words| number(text, words));
+    let rot = match (text.split(' ').next().unwrap_or_default(), sector, block) {
+        ("Flipped", Some(sector), _) => number(text, "bit: ").map(|bit| Rot::Flipped { sector, bit }),
+        ("Junk", Some(sector), _) => Some(Rot::Junk { sector }),
+        ("Unreadable", Some(sector), _) => Some(Rot::Unreadable { sector }),
+        ("Lost", Some(sector), _) => Some(Rot::Lost { sector }),
+        ("LostBlock", _, Some(block)) => Some(Rot::LostBlock { block }),
+        ("Astray", _, Some(block)) => number(text, "from: ").map(|from| Rot::Astray { block, from }),
+        _ => None,
+    };
+    rot.ok_or_else(|| format!("{text} is nothing that happens to a sector"))
 }
 
 fn between<'a>(text: &'a str, left: &str, right: &str) -> Option<&'a str> {
@@ -106,5 +126,16 @@ mod tests {
         let call = FailingCall { kind: CallKind::Grow, n: 3, error: ERRORS[1], for_ever: true, after: Some(512) };
         assert_eq!(failing_call(&format!("{call:?}")), Ok(call));
         assert!(crash_point("epoch: 3").is_err());
+        let [sector, block, from, bit] = [1, 2, 3, 4];
+        let rots = [
+            Rot::Flipped { sector, bit },
+            Rot::Junk { sector },
+            Rot::Unreadable { sector },
+            Rot::Lost { sector },
+            Rot::LostBlock { block },
+            Rot::Astray { block, from },
+        ];
+        assert!(rots.iter().all(|known| rot(&format!("{known:?}")) == Ok(*known)));
+        assert!(rot("Junk { block: 3 }").is_err());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use diptych::{Block, CrashPoint, PageId, Pager, PagerOptions, ProtectedPageId, SimDisk, SimImage, TornUnit};
+use diptych::{Block, CrashPoint, PageId, Pager, PagerOptions, ProtectedPageId, Recovery, SimDisk, SimImage, TornUnit};
 
 use crate::model::{Model, Regular};
 
@@ -13,24 +13,29 @@ use crate::model::{Model, Regular};
 ///
 /// With the invariant that does not hold.
 pub fn verify<const P: usize>(image: SimImage, before: &Model, after: &Model, damaged: usize) -> bool {
-    let (disk, recovered) = verify_once::<P>(image, before, after, damaged);
+    let (disk, recovery) = verify_once::<P>(image, before, after, damaged);
     verify_again::<P>(&disk);
-    recovered
+    !recovery.is_clean()
 }
 
-/// [`verify`] without opening a second time. Returns the disk, closed, and whether recovery had work to do.
+/// [`verify`] without opening a second time. Returns the disk, closed, and what recovery did.
 ///
 /// # Panics
 ///
 /// With the invariant that does not hold.
-pub fn verify_once<const P: usize>(image: SimImage, before: &Model, after: &Model, damaged: usize) -> (SimDisk, bool) {
+pub fn verify_once<const P: usize>(
+    image: SimImage,
+    before: &Model,
+    after: &Model,
+    damaged: usize,
+) -> (SimDisk, Recovery) {
     let disk = SimDisk::from_image(image);
     disk.record(false);
     let pager =
         PagerOptions::new().open_on::<P>(&disk).unwrap_or_else(|error| panic!("the image does not open: {error}"));
-    let clean = pager.recovery().is_clean();
+    let recovery = pager.recovery().clone();
     // A commit writes the slot that is not live, so no crash leaves two bad ones.
-    let rebuilt = pager.recovery().adopted && pager.recovery().voided.contains(&Block::Slot(1));
+    let rebuilt = recovery.adopted && recovery.voided.contains(&Block::Slot(1));
     assert!(!rebuilt, "no slot is whole");
     let generation = pager.generation().to_u64();
     let model = match generation {
@@ -41,7 +46,7 @@ pub fn verify_once<const P: usize>(image: SimImage, before: &Model, after: &Mode
     compare(&pager, model, &unsettled(before, after), damaged);
     assert_eq!(pager.check(), [], "a check finds nothing");
     drop(pager);
-    (disk, !clean)
+    (disk, recovery)
 }
 
 /// Opening again changes no byte and reports nothing.
@@ -80,8 +85,8 @@ pub fn verify_cycle<const P: usize>(image: SimImage) {
     assert_eq!(pager.check(), []);
 }
 
-/// Which fills each sector of a page may hold: `None` is anything.
-fn unsettled(before: &Model, after: &Model) -> impl Fn(u64, Regular) -> Option<Vec<u8>> {
+/// Which fills each sector of a regular page may hold: `None` is anything.
+pub fn unsettled(before: &Model, after: &Model) -> impl Fn(u64, Regular) -> Option<Vec<u8>> {
     move |id, page| {
         let (old, new) = (before.regular.get(&id), after.regular.get(&id));
         if [old, new].into_iter().flatten().any(|page| !page.settled) {
@@ -105,15 +110,11 @@ pub fn compare<const P: usize>(
     allowed: &dyn Fn(u64, Regular) -> Option<Vec<u8>>,
     damaged: usize,
 ) {
-    let regular: Vec<u64> = pager.iter_allocated_pages().map(PageId::to_u64).collect();
-    assert_eq!(regular, model.regular.keys().copied().collect::<Vec<_>>(), "regular pages");
-    let protected: Vec<u64> = pager.iter_allocated_protected_pages().map(ProtectedPageId::to_u64).collect();
-    assert_eq!(protected, model.protected.keys().copied().collect::<Vec<_>>(), "protected pages");
-    assert_eq!(pager.header(), &[model.header; 128], "the header");
+    compare_lists(pager, model);
     for (id, fill) in &model.protected {
         let id = ProtectedPageId::from_u64(*id).expect("the model holds ids");
         let content = pager.protected(id).unwrap_or_else(|error| panic!("{id}: {error}"));
-        assert!(content.chunks(512).all(|sector| is_filled(sector, *fill)), "{id} does not hold {fill:#x}");
+        assert!(is_filled(&content[..], *fill), "{id} does not hold {fill:#x}");
     }
     for (id, page) in &model.regular {
         let Some(fills) = allowed(*id, *page) else { continue };
@@ -126,9 +127,22 @@ pub fn compare<const P: usize>(
     }
 }
 
-/// Compared as a whole, which is quicker by far than byte by byte.
-fn is_filled(sector: &[u8], fill: u8) -> bool {
-    sector == &[fill; 512][..sector.len()]
+/// The part of [`compare`] that reads no page: which pages there are, and the header.
+///
+/// # Panics
+///
+/// When they differ.
+pub fn compare_lists<const P: usize>(pager: &Pager<P>, model: &Model) {
+    let regular: Vec<u64> = pager.iter_allocated_pages().map(PageId::to_u64).collect();
+    assert_eq!(regular, model.regular.keys().copied().collect::<Vec<_>>(), "regular pages");
+    let protected: Vec<u64> = pager.iter_allocated_protected_pages().map(ProtectedPageId::to_u64).collect();
+    assert_eq!(protected, model.protected.keys().copied().collect::<Vec<_>>(), "protected pages");
+    assert_eq!(pager.header(), &[model.header; 128], "the header");
+}
+
+/// Compared in large parts, which is quicker by far than byte by byte.
+pub(crate) fn is_filled(bytes: &[u8], fill: u8) -> bool {
+    bytes.chunks(512).all(|part| *part == [fill; 512][..part.len()])
 }
 
 /// How many sectors a crash may leave as nobody wrote them.

@@ -85,7 +85,7 @@ pub fn operations() -> Vec<Operation> {
 pub const PAGE_SIZES: [usize; 3] = [1024, 4096, 16384];
 
 /// A sequence of operations of which the last is cut off. Its name, as in `4096/HalfFull/3,17`, is page size, start, and the
-/// places of its operations in [`operations`].
+/// places of its operations in [`operations`]; `/write-back` follows if stores reach the disk between barriers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Workload {
     /// Bytes in a page: one of [`PAGE_SIZES`].
@@ -94,30 +94,50 @@ pub struct Workload {
     pub start: Start,
     /// Places in [`operations`].
     pub sequence: Vec<usize>,
+    /// Whether the kernel writes stores through the map back now and then, and not at barriers alone.
+    pub write_back: bool,
 }
 
 impl Workload {
-    /// All workloads of so many operations.
+    /// All workloads of so many operations; those that store through the map a second time with spontaneous write-back.
     #[must_use]
     pub fn all(len: u32) -> Vec<Workload> {
-        let count = operations().len();
+        let stores: Vec<bool> = operations().iter().map(stores_through_the_map).collect();
+        let count = stores.len();
         let mut all = Vec::new();
         for page_size in PAGE_SIZES {
             for start in Start::ALL {
-                all.extend((0..count.pow(len)).map(|number| {
-                    let sequence = (0..len).rev().map(|digit| number / count.pow(digit) % count).collect();
-                    Workload { page_size, start, sequence }
-                }));
+                for number in 0..count.pow(len) {
+                    let sequence: Vec<usize> = (0..len).rev().map(|digit| number / count.pow(digit) % count).collect();
+                    let workload = Workload { page_size, start, sequence, write_back: false };
+                    if workload.sequence.iter().any(|place| stores[*place]) {
+                        all.push(Workload { write_back: true, ..workload.clone() });
+                    }
+                    all.push(workload);
+                }
             }
         }
         all
     }
 }
 
+/// Whether an operation makes bytes that are in the map before they are in the page cache.
+fn stores_through_the_map(operation: &Operation) -> bool {
+    match operation {
+        Operation::Store(..) => true,
+        Operation::Transaction(steps, _) => steps.iter().any(|step| matches!(step, Step::Write(..))),
+        _ => false,
+    }
+}
+
+/// Ends the name of a workload with spontaneous write-back.
+const WRITE_BACK: &str = "/write-back";
+
 impl fmt::Display for Workload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sequence: Vec<String> = self.sequence.iter().map(usize::to_string).collect();
-        write!(f, "{}/{:?}/{}", self.page_size, self.start, sequence.join(","))
+        let write_back = if self.write_back { WRITE_BACK } else { "" };
+        write!(f, "{}/{:?}/{}{write_back}", self.page_size, self.start, sequence.join(","))
     }
 }
 
@@ -126,12 +146,14 @@ impl FromStr for Workload {
 
     fn from_str(name: &str) -> Result<Workload, String> {
         let wrong = || format!("{name} is no workload: one is called, for example, 4096/HalfFull/3,17");
+        let write_back = name.ends_with(WRITE_BACK);
+        let name = name.strip_suffix(WRITE_BACK).unwrap_or(name);
         let [page_size, start, sequence] = *name.split('/').collect::<Vec<_>>() else { return Err(wrong()) };
         let page_size = PAGE_SIZES.into_iter().find(|size| size.to_string() == page_size).ok_or_else(wrong)?;
         let start = start_called(start).ok_or_else(wrong)?;
         let sequence: Option<Vec<usize>> = sequence.split(',').map(|place| place.parse().ok()).collect();
         let sequence = sequence.filter(|places| places.iter().all(|place| *place < operations().len()));
-        Ok(Workload { page_size, start, sequence: sequence.ok_or_else(wrong)? })
+        Ok(Workload { page_size, start, sequence: sequence.ok_or_else(wrong)?, write_back })
     }
 }
 

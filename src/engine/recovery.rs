@@ -185,7 +185,12 @@ fn choose_from_slot(
     }
 
     let unnamed = slot.copy.other();
-    let other_is_bad = matches!(evidence.slots[other_at], SlotEvidence::Bad(_));
+    // No commit writes what the other slot holds: that is a write that went astray, over a slot that is lost.
+    let other_is_bad = match evidence.slots[other_at] {
+        SlotEvidence::Bad(_) => true,
+        SlotEvidence::Commit(other) => other.generation == slot.generation,
+        SlotEvidence::Void => false,
+    };
     let candidate = match evidence.metadata[unnamed.index()] {
         MetadataEvidence::Commit { generation, .. } => Some(generation),
         _ => None,
@@ -372,6 +377,15 @@ mod tests {
         let verdict = decide([slot(7, A), Slots::Bad(TORN)], [metadata(7), metadata(8)], WHOLE, false);
         let verdict = takes(verdict, 8, NONE, NONE);
         assert_eq!((verdict.adopted, verdict.slot, verdict.copy), (true, 1, B));
+    }
+
+    #[test]
+    fn a_slot_that_holds_what_the_other_one_does_is_a_lost_one() {
+        let twice = [slot(7, A), slot(7, A)];
+        takes(decide(twice, [metadata(7), metadata(6)], WHOLE, false), 7, SECOND, NONE);
+        assert!(takes(decide(twice, [metadata(7), metadata(8)], WHOLE, false), 8, NONE, NONE).adopted);
+        let refused = decide(twice, [metadata(7), metadata(8)], [Finds::Whole, Finds::OtherPage], false);
+        assert!(matches!(refused, Err(Refusal::Ambiguous { candidate: 8, stands: 7, page: 9 })));
     }
 
     #[test]

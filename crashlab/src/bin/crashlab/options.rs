@@ -2,14 +2,20 @@
 
 use std::path::PathBuf;
 
+use crashlab::workload::PAGE_SIZES;
+
 /// What `--help` prints.
 pub(crate) const USAGE: &str = "\
 Enumerates what power cuts and failing calls may leave of a pager, and verifies all of it.
 
-  --images N     stop after about N distinct images; less is looked at of each workload (else about 1,500 of each)
+  --images N     looks at each workload so closely that N distinct images come of all, and stops there (else at up to
+                 1,500 states of each)
+  --at-least N   fails if there were fewer distinct images
   --seconds N    stop after N seconds
   --seed N       draws what is not looked at in full, and which sequences of three operations and which failing calls run (0)
   --threads N    (2)
+  --page-size N  only files with pages of N bytes: 1024, 4096 or 16384
+  --planted      plants each mistake in the engine and shows that it is caught, in a build of its own; needs cargo
   --long         all sequences of three and all failing calls, all subsets of up to 14 units, every image opened twice
   --resume FILE  keeps there how far the run is, and goes on from it
   --replay CASE  runs one case, named as a run prints it
@@ -19,9 +25,12 @@ Enumerates what power cuts and failing calls may leave of a pager, and verifies 
 #[derive(Debug)]
 pub(crate) struct Options {
     pub(crate) images: Option<u64>,
+    pub(crate) at_least: u64,
     pub(crate) seconds: Option<u64>,
     pub(crate) seed: u64,
     pub(crate) threads: usize,
+    pub(crate) page_size: Option<usize>,
+    pub(crate) planted: bool,
     pub(crate) long: bool,
     pub(crate) resume: Option<PathBuf>,
     pub(crate) replay: Option<String>,
@@ -32,9 +41,12 @@ impl Options {
     pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Options, String> {
         let mut options = Options {
             images: None,
+            at_least: 0,
             seconds: None,
             seed: 0,
             threads: 2,
+            page_size: None,
+            planted: false,
             long: false,
             resume: None,
             replay: None,
@@ -45,11 +57,18 @@ impl Options {
             let mut value = || arguments.next().ok_or_else(|| format!("{name} needs a value"));
             match name.as_str() {
                 "--images" => options.images = Some(number(&name, &value()?)?),
+                "--at-least" => options.at_least = number(&name, &value()?)?,
                 "--seconds" => options.seconds = Some(number(&name, &value()?)?),
                 "--seed" => options.seed = number(&name, &value()?)?,
                 "--threads" => {
                     options.threads = usize::try_from(number(&name, &value()?)?).unwrap_or(usize::MAX).max(1)
                 }
+                "--page-size" => {
+                    let size = value()?;
+                    let known = PAGE_SIZES.into_iter().find(|known| known.to_string() == size);
+                    options.page_size = Some(known.ok_or_else(|| format!("{size} is not one of {PAGE_SIZES:?}"))?);
+                }
+                "--planted" => options.planted = true,
                 "--long" => options.long = true,
                 "--resume" => options.resume = Some(value()?.into()),
                 "--replay" => options.replay = Some(value()?),

@@ -5,25 +5,39 @@ use std::io;
 
 use crashlab::failing_call::FailingCall;
 use crashlab::lab::Start;
-use crashlab::power_cut::{self, Depth, Tally};
+use crashlab::power_cut::{self, Depth};
 use crashlab::replay::ERRORS;
+use crashlab::rot::rot;
 use crashlab::verify::caught;
 use crashlab::workload::{PAGE_SIZES, Workload};
 use diptych::CallKind;
 
 use crate::options::Options;
+use crate::totals::Totals;
 
 /// A share of the sequences of three operations that runs without `--long`.
 const THREES: u64 = 128;
 /// A share of the kinds of failing calls that runs without `--long`.
 const FAILING: u64 = 4;
+/// Of blocks that hold nothing, a share rots without `--long`.
+const SPARSE: u64 = 16;
 /// Sequences of one operation are looked at so many times as closely as longer ones.
 const WEIGHT_OF_ONE: u64 = 8;
+
+/// Ends the name of a task in which a file rots.
+pub(crate) const ROT: &str = "/rot";
+/// Ends the name of a task in which calls fail.
+pub(crate) const FAIL: &str = "/fail";
+
+/// How many states are looked at for each image that differs from all before it.
+const LOOKS_AN_IMAGE: u64 = 4;
 
 /// One piece of work.
 #[derive(Clone, Debug)]
 pub(crate) enum Task {
     PowerCuts(Workload),
+    /// The file that it leaves rots.
+    Rot(Workload),
     /// Call n fails, for all n; the one given is the first.
     FailingCalls {
         page_size: usize,
@@ -32,11 +46,21 @@ pub(crate) enum Task {
     },
 }
 
+impl Task {
+    fn page_size(&self) -> usize {
+        match self {
+            Task::PowerCuts(workload) | Task::Rot(workload) => workload.page_size,
+            Task::FailingCalls { page_size, .. } => *page_size,
+        }
+    }
+}
+
 impl fmt::Display for Task {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Task::PowerCuts(workload) => workload.fmt(f),
-            Task::FailingCalls { page_size, start, .. } => write!(f, "{page_size}/{start:?}/fail"),
+            Task::Rot(workload) => write!(f, "{workload}{ROT}"),
+            Task::FailingCalls { page_size, start, .. } => write!(f, "{page_size}/{start:?}{FAIL}"),
         }
     }
 }
@@ -44,8 +68,7 @@ impl fmt::Display for Task {
 /// What a task found.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
-    pub(crate) tally: Tally,
-    pub(crate) failing_runs: u64,
+    pub(crate) found: Totals,
     /// Case, as `--replay` takes it, and what does not hold.
     pub(crate) violations: Vec<(String, String)>,
 }
@@ -53,6 +76,8 @@ pub(crate) struct Outcome {
 /// All tasks, in an order that the seed draws, single operations first.
 pub(crate) fn tasks(options: &Options) -> Vec<Task> {
     let mut random = Random(options.seed);
+    let rests = Workload::all(1).into_iter().filter(|workload| !workload.write_back);
+    let mut rot: Vec<Task> = rests.map(Task::Rot).collect();
     let mut ones: Vec<Task> = Workload::all(1).into_iter().map(Task::PowerCuts).collect();
     let mut others: Vec<Task> = Workload::all(2).into_iter().map(Task::PowerCuts).collect();
     let mut failing = failing_calls();
@@ -62,10 +87,13 @@ pub(crate) fn tasks(options: &Options) -> Vec<Task> {
         threes.retain(|_| random.next().is_multiple_of(THREES));
     }
     others.extend(failing);
+    others.append(&mut rot);
     for tasks in [&mut ones, &mut others, &mut threes] {
         random.shuffle(tasks);
     }
-    ones.into_iter().chain(others).chain(threes).collect()
+    let mut all: Vec<Task> = ones.into_iter().chain(others).chain(threes).collect();
+    all.retain(|task| options.page_size.is_none_or(|size| task.page_size() == size));
+    all
 }
 
 fn failing_calls() -> Vec<Task> {
@@ -103,10 +131,14 @@ impl Plan {
         let weight = |task: &Task| match task {
             Task::PowerCuts(workload) if workload.sequence.len() == 1 => WEIGHT_OF_ONE,
             Task::PowerCuts(_) => 1,
-            Task::FailingCalls { .. } => 0,
+            Task::Rot(_) | Task::FailingCalls { .. } => 0,
         };
         let all: u64 = tasks.iter().map(weight).sum();
-        Plan { seed: options.seed, long: options.long, share: options.images.map_or(1500, |images| images / all + 1) }
+        Plan {
+            seed: options.seed,
+            long: options.long,
+            share: options.images.map_or(1500, |images| images.saturating_mul(LOOKS_AN_IMAGE) / all + 1),
+        }
     }
 
     fn depth(self, workload: &Workload) -> Depth {
@@ -133,20 +165,31 @@ impl Plan {
         match task {
             Task::PowerCuts(workload) => {
                 let (tally, violations) = power_cut::crash(workload, &self.depth(workload), is_over);
-                outcome.tally = tally;
+                outcome.found.tally = tally;
+                outcome.found.workloads = 1;
                 outcome.violations.extend(violations.into_iter().map(|violation| {
                     let points: Vec<String> = violation.points.iter().map(|point| format!("{point:?}")).collect();
                     (format!("{task}:{}", points.join(" > ")), violation.message)
                 }));
             }
+            Task::Rot(workload) => {
+                let (tally, violations) = rot(workload, if self.long { 1 } else { SPARSE }, self.seed, is_over);
+                outcome.found.rot = tally;
+                outcome.found.rotten_workloads = 1;
+                outcome.violations.extend(violations.into_iter().map(|violation| {
+                    let case = violation.rot.map_or_else(String::new, |rot| format!("{rot:?}"));
+                    (format!("{task}:{case}"), violation.message)
+                }));
+            }
             Task::FailingCalls { page_size, start, first } => {
+                outcome.found.failing_tasks = 1;
                 for n in 1.. {
                     if is_over() {
                         break;
                     }
                     let call = FailingCall { n, ..*first };
                     match caught(|| run_failing(*page_size, *start, call)) {
-                        Ok(true) => outcome.failing_runs += 1,
+                        Ok(true) => outcome.found.failing_runs += 1,
                         Ok(false) => break,
                         Err(message) => {
                             outcome.violations.push((format!("{task}:{call:?}"), message));
@@ -156,6 +199,7 @@ impl Plan {
                 }
             }
         }
+        outcome.found.violations = outcome.violations.len().try_into().unwrap_or(u64::MAX);
         outcome
     }
 }

@@ -1,0 +1,337 @@
+//! One sector of a file at rest rots, or one write was lost or went astray: the state is the right one in spite of it, or
+//! the file is refused by name and left as it is. Each sector in turn, in every way.
+
+use diptych::{Block, PageId, Pager, PagerOptions, ProtectedPageId, SimDisk, SimImage};
+
+use crate::model::Model;
+use crate::power_cut::Run;
+use crate::verify::{caught, compare_lists, is_filled, unsettled, verify_again};
+use crate::workload::Workload;
+
+const SECTOR: u64 = 512;
+const BLOCK: u64 = 4096;
+/// The slots: blocks 1 and 2.
+const SLOTS: std::ops::Range<u64> = BLOCK..3 * BLOCK;
+
+/// What became of one sector, or of one block, after it was written and synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rot {
+    /// One bit is turned over, counted from the start of the sector.
+    Flipped {
+        /// The sector.
+        sector: u64,
+        /// The bit.
+        bit: u64,
+    },
+    /// The sector holds bytes that nobody wrote.
+    Junk {
+        /// The sector.
+        sector: u64,
+    },
+    /// The sector cannot be read.
+    Unreadable {
+        /// The sector.
+        sector: u64,
+    },
+    /// The last operation's write of the sector was lost.
+    Lost {
+        /// The sector.
+        sector: u64,
+    },
+    /// The last operation's write of the block was lost.
+    LostBlock {
+        /// The block.
+        block: u64,
+    },
+    /// What was meant for another block was written to this one.
+    Astray {
+        /// The block that was overwritten.
+        block: u64,
+        /// The block whose bytes it holds.
+        from: u64,
+    },
+}
+
+impl Rot {
+    /// The bytes that it is about.
+    fn bytes(self) -> std::ops::Range<u64> {
+        match self {
+            Rot::Flipped { sector, .. } | Rot::Junk { sector } | Rot::Unreadable { sector } | Rot::Lost { sector } => {
+                sector * SECTOR..(sector + 1) * SECTOR
+            }
+            Rot::LostBlock { block } | Rot::Astray { block, .. } => block * BLOCK..(block + 1) * BLOCK,
+        }
+    }
+
+    fn is_lost_write(self) -> bool {
+        matches!(self, Rot::Lost { .. } | Rot::LostBlock { .. })
+    }
+
+    /// The image in which that happened; `earlier` is what the disk held before the last operation.
+    fn apply(self, now: &SimImage, earlier: &SimImage) -> SimImage {
+        let mut image = now.clone();
+        let bytes = self.bytes();
+        match self {
+            Rot::Flipped { bit, .. } => {
+                image.flip_bit(bytes.start + bit / 8, u32::try_from(bit % 8).expect("below 8"));
+            }
+            Rot::Unreadable { sector } => image.set_unreadable(sector, sector),
+            Rot::Junk { sector } => {
+                let junk: Vec<u8> = (0..64).flat_map(|word| scramble(sector * 64 + word).to_le_bytes()).collect();
+                image.write(bytes.start, &junk);
+            }
+            Rot::Lost { .. } | Rot::LostBlock { .. } => image.write(bytes.start, &part(earlier, bytes)),
+            Rot::Astray { from, .. } => image.write(bytes.start, &part(now, from * BLOCK..(from + 1) * BLOCK)),
+        }
+        image
+    }
+}
+
+/// A number that looks drawn.
+fn scramble(number: u64) -> u64 {
+    let mixed = (number ^ (number >> 31)).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9)
+}
+
+/// Some bytes of an image, zeros where it ends before.
+fn part(image: &SimImage, bytes: std::ops::Range<u64>) -> Vec<u8> {
+    let mut taken = vec![0; usize::try_from(bytes.end - bytes.start).expect("a block at most")];
+    let there = usize::try_from(image.len().saturating_sub(bytes.start)).unwrap_or(usize::MAX).min(taken.len());
+    if there > 0 {
+        image.read(bytes.start, &mut taken[..there]);
+    }
+    taken
+}
+
+/// All that one bad sector, lost write or stray write makes of a file. Of blocks that are zeros one in `sparse` is
+/// looked at; the seed draws which, and the bits.
+fn each_rot(now: &SimImage, earlier: &SimImage, sparse: u64, seed: u64) -> Vec<Rot> {
+    let block_bytes = |block: u64| block * BLOCK..(block + 1) * BLOCK;
+    let holds = |image: &SimImage, block| part(image, block_bytes(block)).iter().any(|byte| *byte != 0);
+    let blocks = 0..now.len() / BLOCK;
+    let (used, free): (Vec<u64>, Vec<u64>) = blocks.partition(|block| holds(now, *block) || holds(earlier, *block));
+    let free = free.into_iter().filter(|block| (block + seed).is_multiple_of(sparse));
+    let mut all = Vec::new();
+    for block in used.iter().copied().chain(free) {
+        for sector in block * 8..(block + 1) * 8 {
+            let bit = scramble(sector.wrapping_add(seed)) >> 52;
+            all.extend([Rot::Flipped { sector, bit }, Rot::Junk { sector }, Rot::Unreadable { sector }]);
+            let bytes = sector * SECTOR..(sector + 1) * SECTOR;
+            if part(now, bytes.clone()) != part(earlier, bytes) {
+                all.push(Rot::Lost { sector });
+            }
+        }
+        if part(now, block_bytes(block)) != part(earlier, block_bytes(block)) {
+            all.push(Rot::LostBlock { block });
+        }
+    }
+    let neighbours = used.iter().zip(used.iter().cycle().skip(1));
+    all.extend(neighbours.filter(|(block, from)| block != from).flat_map(|(block, from)| {
+        [Rot::Astray { block: *block, from: *from }, Rot::Astray { block: *from, from: *block }]
+    }));
+    all
+}
+
+/// What was done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RotTally {
+    /// Files with one bad place.
+    pub files: u64,
+    /// Opened at the newest state, all of it readable.
+    pub survived: u64,
+    /// Opened at the newest state, with an error where the protected page is read that was hit.
+    pub page_refused: u64,
+    /// Refused by name, and left as they were.
+    pub refused: u64,
+    /// Opened, with a report, at the state before the operation whose slot was lost.
+    pub rolled_back: u64,
+}
+
+impl RotTally {
+    /// Adds another.
+    pub fn add(&mut self, other: &RotTally) {
+        self.files += other.files;
+        self.survived += other.survived;
+        self.page_refused += other.page_refused;
+        self.refused += other.refused;
+        self.rolled_back += other.rolled_back;
+    }
+}
+
+/// A place in which something that must hold does not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RotViolation {
+    /// What happened to the file; `None` if the workload failed before.
+    pub rot: Option<Rot>,
+    /// What does not hold.
+    pub message: String,
+}
+
+enum Outcome {
+    Survived,
+    PageRefused,
+    Refused,
+    RolledBack,
+}
+
+/// Lets every place of the file rot that a workload leaves, of blocks that are zeros one in `sparse`. Ends early when
+/// `is_over` says so, or with the third violation.
+#[must_use]
+pub fn rot(workload: &Workload, sparse: u64, seed: u64, is_over: &dyn Fn() -> bool) -> (RotTally, Vec<RotViolation>) {
+    match workload.page_size {
+        1024 => rot_sized::<1024>(workload, sparse, seed, is_over),
+        4096 => rot_sized::<4096>(workload, sparse, seed, is_over),
+        _ => rot_sized::<16384>(workload, sparse, seed, is_over),
+    }
+}
+
+fn rot_sized<const P: usize>(
+    workload: &Workload,
+    sparse: u64,
+    seed: u64,
+    is_over: &dyn Fn() -> bool,
+) -> (RotTally, Vec<RotViolation>) {
+    let (mut tally, mut violations) = (RotTally::default(), Vec::new());
+    let rested = match caught(|| Rested::of(Run::<P>::of(workload))) {
+        Ok(rested) => rested,
+        Err(message) => return (tally, vec![RotViolation { rot: None, message }]),
+    };
+    for rot in each_rot(&rested.now, &rested.earlier, sparse, seed) {
+        if violations.len() > 2 || is_over() {
+            break;
+        }
+        tally.files += 1;
+        match caught(|| rested.check::<P>(rot)) {
+            Ok(Outcome::Survived) => tally.survived += 1,
+            Ok(Outcome::PageRefused) => tally.page_refused += 1,
+            Ok(Outcome::Refused) => tally.refused += 1,
+            Ok(Outcome::RolledBack) => tally.rolled_back += 1,
+            Err(message) => violations.push(RotViolation { rot: Some(rot), message }),
+        }
+    }
+    (tally, violations)
+}
+
+/// Runs one case again.
+///
+/// # Panics
+///
+/// With what does not hold.
+pub fn replay(workload: &Workload, rot: Rot) {
+    match workload.page_size {
+        1024 => drop(Rested::of(Run::<1024>::of(workload)).check::<1024>(rot)),
+        4096 => drop(Rested::of(Run::<4096>::of(workload)).check::<4096>(rot)),
+        _ => drop(Rested::of(Run::<16384>::of(workload)).check::<16384>(rot)),
+    }
+}
+
+/// A file after a workload: nothing is in flight.
+struct Rested {
+    now: SimImage,
+    earlier: SimImage,
+    before: Model,
+    after: Model,
+}
+
+impl Rested {
+    fn of<const P: usize>(mut run: Run<P>) -> Self {
+        let earlier = run.lab.disk.epoch(run.epochs.start).expect("it was recorded").base();
+        // Unless a store is on its way, which only makes more places that may hold anything.
+        run.lab.pager = None;
+        Rested { now: run.lab.disk.durable_image(), earlier, before: run.before, after: run.lab.model }
+    }
+
+    fn check<const P: usize>(&self, rot: Rot) -> Outcome {
+        let page_len = u64::try_from(P).expect("usize fits u64");
+        let bytes = rot.bytes();
+        let hit = bytes.start / page_len..bytes.end.div_ceil(page_len);
+        let image = rot.apply(&self.now, &self.earlier);
+        let fingerprint = image.fingerprint();
+        let disk = SimDisk::from_image(image);
+        disk.record(false);
+        let pager = match PagerOptions::new().open_on::<P>(&disk) {
+            Ok(pager) => pager,
+            Err(error) => {
+                let by_name = error.is_corruption() || matches!(rot, Rot::Unreadable { .. }) && error.is_io();
+                assert!(by_name, "refused without a name: {error}");
+                let users = hit.clone().all(|page| self.after.regular.contains_key(&page));
+                assert!(!users, "a regular page is no reason to refuse: {error}");
+                assert_eq!(disk.cached_image().fingerprint(), fingerprint, "a refused file is changed");
+                assert_eq!(disk.durable_image().fingerprint(), fingerprint, "a refused file is changed");
+                return Outcome::Refused;
+            }
+        };
+        let rolled_back = pager.generation().to_u64() != self.after.generation;
+        let model = if rolled_back { &self.before } else { &self.after };
+        if rolled_back {
+            assert_eq!(pager.generation().to_u64(), self.before.generation, "a state of no commit");
+            assert!(rot.is_lost_write() && SLOTS.contains(&bytes.start), "an acknowledged commit is lost");
+            assert!(!pager.recovery().is_clean(), "an older state without a report");
+        }
+        compare_lists(&pager, model);
+        let broken = self.compare_pages(&pager, model, &hit);
+        let findings = pager.check();
+        let expected: Vec<Block> = broken.iter().map(|id| Block::ProtectedPage { id: *id }).collect();
+        assert_eq!(findings.iter().map(|finding| finding.block).collect::<Vec<_>>(), expected, "{findings:?}");
+        drop(pager);
+        if broken.is_empty() {
+            verify_again::<P>(&disk);
+        }
+        match (rolled_back, broken.is_empty()) {
+            (true, _) => Outcome::RolledBack,
+            (false, true) => Outcome::Survived,
+            (false, false) => Outcome::PageRefused,
+        }
+    }
+
+    /// Every page against the model, but for regular ones that were hit. The protected ones that are an error to read.
+    fn compare_pages<const P: usize>(&self, pager: &Pager<P>, model: &Model, hit: &std::ops::Range<u64>) -> Vec<u64> {
+        let mut broken = Vec::new();
+        for (&id, &fill) in &model.protected {
+            match pager.protected(ProtectedPageId::from_u64(id).expect("the model holds ids")) {
+                Ok(content) => assert!(is_filled(&content[..], fill), "protected page {id} is wrong, and no error"),
+                Err(error) => {
+                    assert!(error.is_corruption() || error.is_io(), "protected page {id}: {error}");
+                    broken.push(id);
+                }
+            }
+        }
+        let most = usize::try_from(hit.end - hit.start).expect("a few pages");
+        assert!(broken.len() <= most, "one bad place makes {} protected pages unreadable", broken.len());
+        let allowed = unsettled(&self.before, &self.after);
+        for (&id, &page) in model.regular.iter().filter(|(id, _)| !hit.contains(id)) {
+            let Some(fills) = allowed(id, page) else { continue };
+            let content = pager.page(PageId::from_u64(id).expect("the model holds ids")).expect("it is in use");
+            assert!(fills.iter().any(|fill| is_filled(&content[..], *fill)), "regular page {id} is wrong");
+        }
+        broken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn alloc() -> Workload {
+        "4096/HalfFull/0".parse().expect("a workload")
+    }
+
+    #[test]
+    fn every_sector_that_holds_something_rots_in_every_way() {
+        let (tally, violations) = rot(&alloc(), 8, 0, &|| false);
+        assert_eq!(violations, []);
+        assert!(
+            tally.files > 250 && tally.survived > 100 && tally.refused > 10 && tally.page_refused > 10,
+            "{tally:?}"
+        );
+    }
+
+    #[test]
+    fn a_model_that_holds_something_else_is_a_violation() {
+        let mut rested = Rested::of(Run::<4096>::of(&alloc()));
+        let flip = Rot::Flipped { sector: 3, bit: 9 };
+        assert!(caught(|| rested.check::<4096>(flip)).is_ok());
+        *rested.after.protected.values_mut().next().expect("it has protected pages") ^= 1;
+        assert!(caught(|| rested.check::<4096>(flip)).is_err());
+    }
+}
