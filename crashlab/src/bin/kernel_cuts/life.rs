@@ -1,0 +1,253 @@
+//! One file and what became of it: rounds of work, a power cut, and a comparison with the model.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Read;
+use std::num::NonZeroU64;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crashlab::draws::Draws;
+use crashlab::file_lab::verify_file;
+use crashlab::lab::Lab;
+use crashlab::model::Model;
+use crashlab::operation::Operation;
+use crashlab::verify::caught;
+use diptych::{PagerOptions, SimDisk};
+use rustix::fs::{Advice, fadvise};
+
+use crate::disk::Disk;
+use crate::worker::{Job, STOPPED};
+
+/// How long a worker may take to notice that its disk is gone.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A signal of every Linux but the one for MIPS.
+const SIGBUS: i32 = 7;
+
+/// What was done.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) cuts: u64,
+    pub(crate) files: u64,
+    /// Cuts before the worker had made or opened the file.
+    pub(crate) before_open: u64,
+    /// Cuts of workers that do nothing but recover.
+    pub(crate) in_recovery: u64,
+    pub(crate) acknowledged: u64,
+    /// The operation in flight is there although nobody was told so.
+    pub(crate) in_flight_done: u64,
+    /// Files that recovery had to change.
+    pub(crate) recovered: u64,
+    /// Workers that the dead disk killed through the map, instead of by an error.
+    pub(crate) bus_errors: u64,
+}
+
+/// What is known of a file.
+#[derive(Debug, Default)]
+struct Known {
+    /// Its bytes and what it shows, unless it does not exist.
+    file: Option<(Vec<u8>, Model)>,
+}
+
+/// A file with pages of one size, from its creation on.
+#[derive(Debug)]
+pub(crate) struct Life<'d, const P: usize> {
+    disk: &'d Disk,
+    path: PathBuf,
+    known: Known,
+    /// The name of what is planted in the workers.
+    mistake: Option<String>,
+}
+
+impl<'d, const P: usize> Life<'d, P> {
+    pub(crate) fn new(disk: &'d Disk, number: u64, mistake: Option<&str>) -> Self {
+        let path = disk.mount_point().join(format!("{}{number}.diptych", mistake.unwrap_or_default()));
+        Life { disk, path, known: Known::default(), mistake: mistake.map(str::to_owned) }
+    }
+
+    /// Works, cuts and compares, `rounds` times or until the file is large; then removes the file.
+    ///
+    /// # Errors
+    ///
+    /// What does not hold, or what cannot be done here.
+    pub(crate) fn live(mut self, rounds: u64, draws: &mut Draws, tally: &mut Tally) -> Result<(), String> {
+        tally.files += 1;
+        for _ in 0..rounds {
+            self.round(draws, tally)
+                .map_err(|message| format!("pages of {P} bytes, {}: {message}", self.path.display()))?;
+            if fs::metadata(&self.path).is_ok_and(|file| file.len() > 12 << 20) {
+                break;
+            }
+        }
+        let removed = fs::remove_file(&self.path);
+        removed.or_else(|error| if self.known.file.is_none() { Ok(()) } else { Err(error.to_string()) })
+    }
+
+    fn round(&mut self, draws: &mut Draws, tally: &mut Tally) -> Result<(), String> {
+        let seed = draws.number();
+        let job = if self.known.file.is_some() { Job::Open } else { Job::Create };
+        let worked = self.work_and_cut(job, seed, draws, tally)?;
+        let acknowledged = worked.lines.iter().filter(|line| *line == "done").count();
+        let is_open = worked.lines.first().is_some_and(|line| line == "open");
+        tally.acknowledged += u64::try_from(acknowledged).expect("usize fits u64");
+        tally.before_open += u64::from(!is_open);
+        let (before, after) = caught(|| models::<P>(&self.known, seed, is_open.then_some(acknowledged)))?;
+        if job == Job::Create && !is_open && !self.path.exists() {
+            return Ok(());
+        }
+        let case = format!("seed {seed:#x}, {acknowledged} operations were acknowledged");
+        // Recovery may be cut off as well, but where it ended stands.
+        let mut said = BTreeSet::new();
+        while draws.below(4) == 0 {
+            tally.in_recovery += 1;
+            said.extend(self.work_and_cut(Job::Recover, 0, draws, tally)?.lines);
+        }
+        let kept = fs::read(&self.path).map_err(|error| format!("{case}: {error}"))?;
+        let (model, recovered) = caught(|| verify_file::<P>(&self.path, &before, &after))
+            .map_err(|message| format!("{case}, {}: {message}", self.keep_evidence(seed, &kept)))?;
+        let found = generation_line(model.generation);
+        if said.iter().any(|said| *said != found) {
+            return Err(format!("{case}: recovery said {said:?} before, and now {found}"));
+        }
+        tally.recovered += u64::from(recovered);
+        tally.in_flight_done += u64::from(model.generation > before.generation);
+        let bytes = fs::read(&self.path).map_err(|error| format!("{case}: {error}"))?;
+        self.known.file = Some((bytes, model));
+        Ok(())
+    }
+
+    /// Writes the file as the worker found it and as the power cut left it to where they stay.
+    fn keep_evidence(&self, seed: u64, left: &[u8]) -> String {
+        if self.mistake.is_some() {
+            return "as was to be found".to_owned();
+        }
+        let place = std::env::temp_dir();
+        let (found_path, left_path) = (place.join(format!("{seed:x}.found")), place.join(format!("{seed:x}.left")));
+        let found = self.known.file.as_ref().map_or_else(Vec::new, |(bytes, _)| bytes.clone());
+        match fs::write(&found_path, found).and_then(|()| fs::write(&left_path, left)) {
+            Ok(()) => format!("see {} and {}", found_path.display(), left_path.display()),
+            Err(error) => format!("the evidence is lost: {error}"),
+        }
+    }
+
+    /// Lets a worker do its job for a while, cuts the power, and starts the machine again.
+    fn work_and_cut(&self, job: Job, seed: u64, draws: &mut Draws, tally: &mut Tally) -> Result<Worked, String> {
+        let mut worker = self.start(job, seed)?;
+        let mut output = worker.stdout.take().expect("it is piped");
+        let mut errors = worker.stderr.take().expect("it is piped");
+        let lines = thread::spawn(move || {
+            let mut text = String::new();
+            output.read_to_string(&mut text).map(|_| text)
+        });
+        let complaints = thread::spawn(move || {
+            let mut text = String::new();
+            errors.read_to_string(&mut text).map(|_| text)
+        });
+        // A worker takes about two milliseconds to start.
+        let until = if draws.below(5) == 0 || job == Job::Recover { draws.below(6_000) } else { draws.below(40_000) };
+        self.wait(Instant::now() + Duration::from_micros(until), draws);
+        let early = worker.try_wait().map_err(|error| error.to_string())?;
+        self.disk.cut()?;
+        tally.cuts += 1;
+        let status = ended(&mut worker)?;
+        let text = lines.join().expect("it reads").map_err(|error| error.to_string())?;
+        let complaints = complaints.join().expect("it reads").map_err(|error| error.to_string())?;
+        self.disk.mount_again()?;
+        let job = job.name();
+        if let Some(early) = early {
+            return Err(format!("a worker told to {job} ended by itself with seed {seed:#x}: {early}, {complaints}"));
+        }
+        match (status.code(), status.signal()) {
+            (Some(code), _) if code == i32::from(STOPPED) => {}
+            // A store through the map of a disk that is gone.
+            (None, Some(SIGBUS)) => tally.bus_errors += 1,
+            _ => return Err(format!("a worker told to {job} with seed {seed:#x}: {status}, {complaints}")),
+        }
+        Ok(Worked { lines: text.lines().map(str::to_owned).collect() })
+    }
+
+    fn start(&self, job: Job, seed: u64) -> Result<Child, String> {
+        let program = std::env::current_exe().map_err(|error| error.to_string())?;
+        let mut command = Command::new(program);
+        command.args(["--worker", job.name(), &P.to_string(), &seed.to_string()]).arg(&self.path).args(&self.mistake);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().map_err(|error| format!("a worker: {error}"))
+    }
+
+    /// Until then the kernel is asked again and again to write some of the file back and to forget what it has written: by
+    /// itself it would do that after seconds.
+    fn wait(&self, until: Instant, draws: &mut Draws) {
+        while let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+            thread::sleep(left.min(Duration::from_micros(200 + draws.below(3000))));
+            let Ok(file) = fs::File::open(&self.path) else { continue };
+            let page = draws.below(200);
+            // Advice that is not taken is no failure.
+            let _ = fadvise(&file, page * 4096, NonZeroU64::new(4096 * (1 + draws.below(20))), Advice::DontNeed);
+        }
+    }
+}
+
+/// What a worker acknowledged.
+struct Worked {
+    lines: Vec<String>,
+}
+
+/// How the recovery worker names a generation.
+fn generation_line(generation: u64) -> String {
+    format!("generation {generation}")
+}
+
+/// Waits until the worker has noticed.
+fn ended(worker: &mut Child) -> Result<ExitStatus, String> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(status) = worker.try_wait().map_err(|error| error.to_string())? {
+            return Ok(status);
+        }
+        if Instant::now() > deadline {
+            let killed = worker.kill().and_then(|()| worker.wait());
+            return Err(format!("a worker does not end although its disk is gone: {killed:?}"));
+        }
+        thread::sleep(Duration::from_micros(500));
+    }
+}
+
+/// The states after so many operations and after one more, found by running them on a simulated disk. Without a number the
+/// file was not opened, and is what it was.
+fn models<const P: usize>(known: &Known, seed: u64, acknowledged: Option<usize>) -> (Model, Model) {
+    let mut lab = match &known.file {
+        Some((bytes, model)) => {
+            let disk = SimDisk::from_image(bytes.clone());
+            disk.record(false);
+            let pager = PagerOptions::new().open_on::<P>(&disk).expect("it was opened before");
+            Lab::around(disk, pager, model.clone())
+        }
+        None => {
+            let lab = Lab::<P>::new();
+            lab.disk.record(false);
+            lab
+        }
+    };
+    let start = lab.model.clone();
+    let Some(acknowledged) = acknowledged else { return (start.clone(), start) };
+    let mut draws = Draws::new(seed);
+    let mut step = || {
+        let operation = draws.operation();
+        if let Operation::Drop = operation {
+            // The stores of a process that ends are in a real page cache; the simulated one has those that a call has seen.
+            lab.run(&Operation::Sync).expect("nothing fails");
+        }
+        lab.run(&operation).expect("nothing fails");
+        lab.model.clone()
+    };
+    let mut before = None;
+    for _ in 0..acknowledged {
+        before = Some(step());
+    }
+    let after = step();
+    (before.unwrap_or(start), after)
+}
