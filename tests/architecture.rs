@@ -27,8 +27,9 @@ fn root() -> &'static Path {
 /// All Rust files of the package but the ones that are compiled in order to fail.
 fn package() -> Vec<Source> {
     let mut sources = Vec::new();
-    let mut open: Vec<_> =
-        ["src", "tests", "examples", "benches", "fuzz", "crashlab/src"].map(|folder| root().join(folder)).into();
+    let mut open: Vec<_> = ["src", "tests", "examples", "benches", "fuzz", "crashlab/src", "crashlab/tests"]
+        .map(|folder| root().join(folder))
+        .into();
     while let Some(path) = open.pop() {
         if path.is_dir() {
             let skipped = ["compile_fail", "target"].iter().any(|name| path.ends_with(name));

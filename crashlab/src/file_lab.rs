@@ -60,7 +60,13 @@ impl<const P: usize> FileLab<P> {
             }
             Operation::Drop => {
                 self.pager = None;
-                self.pager.insert(PagerOptions::new().open(&self.path)?).sync()?;
+                let pager = self.pager.insert(PagerOptions::new().open(&self.path)?);
+                // As a lab on a simulated disk does, which has lost stores by then.
+                for (id, page) in self.model.regular.iter().filter(|(_, page)| !page.settled) {
+                    let id = PageId::from_u64(*id).expect("the model holds ids");
+                    pager.page_mut(id)?.fill(page.fill);
+                }
+                pager.sync()?;
                 self.model.settle();
             }
             operation => apply(self.pager.as_mut().expect("it is open"), &mut self.model, operation)?,
