@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use diptych::{Error, Pager, PagerOptions, ProtectedPageId};
+use diptych::{Error, PageId, Pager, PagerOptions, ProtectedPageId};
 use tempfile::TempDir;
 
 const FILE: &str = "DIPTYCH_TEST_FILE";
@@ -150,63 +150,113 @@ fn a_limit_on_the_size_of_files_is_a_clean_error() {
     assert_eq!(pager.check(), []);
 }
 
-/// A small filesystem of its own, where the machine lets us mount one.
-struct SmallDisk(TempDir);
-
-impl SmallDisk {
-    fn mount(kib: u64) -> Option<SmallDisk> {
-        let directory = TempDir::new().unwrap();
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={kib}k"), "diptych-test"])
-            .arg(directory.path())
-            .stderr(Stdio::null())
-            .status();
-        mounted.is_ok_and(|status| status.success()).then_some(SmallDisk(directory))
-    }
+/// One line that nobody overlooks: what is printed is captured, what is written here is not.
+fn skip(what: &str) {
+    let _ = writeln!(io::stderr(), "!!!!!!!! SKIPPED: {what} !!!!!!!!");
 }
 
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let unmounted = Command::new("umount").arg(self.0.path()).status();
-        assert!(unmounted.is_ok_and(|status| status.success()), "the small disk stays mounted");
+/// The exit status of a shell that could not make a filesystem.
+const NO_FILESYSTEM: i32 = 77;
+
+/// Runs a test again on `/mnt/small`, a filesystem that `setup` makes and mounts, if this machine lets it. Nobody else sees
+/// it, and it is gone with the process.
+fn run_on_small_disk(test: &str, what: &str, setup: &str) {
+    let script = format!(
+        "{{ mount -t tmpfs tmpfs /mnt && mkdir /mnt/small && {setup}; }} >/dev/null 2>&1 || exit {NO_FILESYSTEM}; \
+         exec \"$0\" --exact {test} --nocapture --test-threads=1"
+    );
+    let output = Command::new("unshare")
+        .args(["--mount", "--propagation", "private", "sh", "-c", &script])
+        .arg(env::current_exe().unwrap())
+        .env(FILE, "/mnt/small/file")
+        .output();
+    let Ok(output) = output.map_err(|error| skip(&format!("a full {what}: unshare: {error}"))) else { return };
+    let printed = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    if output.status.code() == Some(NO_FILESYSTEM) || printed.starts_with("unshare:") {
+        return skip(&format!("a full {what}: it cannot be mounted here; the limit on file sizes stands in for it"));
+    }
+    // Not by a signal: `SIGBUS` is what a store to a page without space would be.
+    assert!(output.status.success(), "{}: {printed}", output.status);
+}
+
+#[test]
+fn a_full_tmpfs_is_a_clean_error_and_never_a_signal() {
+    match file_of_second_process() {
+        Some(path) => fill_the_disk_of(&path),
+        None => run_on_small_disk(
+            "a_full_tmpfs_is_a_clean_error_and_never_a_signal",
+            "tmpfs",
+            "mount -t tmpfs -o size=1024k tmpfs /mnt/small",
+        ),
     }
 }
 
 #[test]
-fn a_full_filesystem_is_a_clean_error_and_never_a_signal() {
-    let Some(disk) = SmallDisk::mount(1024) else {
-        println!("SKIPPED: no filesystem can be mounted here; the limit on file sizes stands in for it");
-        return;
-    };
+fn a_full_ext4_is_a_clean_error_and_never_a_signal() {
+    match file_of_second_process() {
+        Some(path) => fill_the_disk_of(&path),
+        None => run_on_small_disk(
+            "a_full_ext4_is_a_clean_error_and_never_a_signal",
+            "ext4",
+            "truncate -s 8M /mnt/image && mkfs.ext4 -q -m 0 /mnt/image && mount -t ext4 -o loop /mnt/image /mnt/small",
+        ),
+    }
+}
+
+fn is_full(error: &Error) -> bool {
+    matches!(error, Error::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull)
+}
+
+fn fill_the_disk_of(path: &Path) {
+    let folder = path.parent().unwrap();
+    let ballast = folder.join("ballast");
     for sparse in [false, true] {
-        let path = disk.0.path().join("file");
+        // It is in the way until it is removed.
+        fs::write(&ballast, vec![1; 300 << 10]).unwrap();
         let options = PagerOptions::new().sparse(sparse);
-        let mut pager = options.create::<4096>(&path).unwrap();
+        let mut pager = options.create::<4096>(path).unwrap();
         let error = pager.alloc_bulk(2000).unwrap_err();
-        assert!(matches!(&error, Error::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull), "{error}");
+        assert!(is_full(&error), "{error}");
         let mut pages = Vec::new();
-        while let Ok(page) = pager.alloc() {
-            // Storing to a page that was handed out never meets a full disk.
-            pager.page_mut(page).unwrap().fill(7);
-            pages.push(page);
-        }
+        let full = loop {
+            match pager.alloc() {
+                // Storing to a page that was handed out never meets a full disk.
+                Ok(page) => {
+                    pager.page_mut(page).unwrap().fill(7);
+                    pages.push(page);
+                }
+                Err(error) => break error,
+            }
+        };
+        assert!(is_full(&full) || matches!(full, Error::Full { .. }), "{full}");
+        assert!(!full.needs_reopen(), "{full}");
         assert!(pages.len() > 100, "{} pages", pages.len());
+        pager.sync().unwrap();
         pager.free_bulk(&pages[..10]).unwrap();
         let id = pager.alloc_protected().unwrap();
         let mut writer = pager.protected_mut(id).unwrap();
         writer.page_mut().fill(9);
         writer.commit().unwrap();
         assert_eq!(pager.check(), []);
+
+        // Some room again: it goes on.
+        let free = if sparse { 0 } else { usize::try_from(pager.free_page_count()).unwrap() };
+        fs::remove_file(&ballast).unwrap();
+        fs::File::open(folder).unwrap().sync_all().unwrap();
+        let more = pager.alloc_bulk(free + 40).unwrap();
+        more.iter().for_each(|page| pager.page_mut(*page).unwrap().fill(8));
+        assert_eq!(pager.check(), []);
         pager.close().unwrap();
-        let pager = options.open::<4096>(&path).unwrap();
-        assert!(pages[10..].iter().all(|page| pager.page(*page).unwrap().iter().all(|byte| *byte == 7)));
+        let pager = options.open::<4096>(path).unwrap();
+        let holds = |page: &PageId<4096>, fill: u8| pager.page(*page).unwrap().iter().all(|byte| *byte == fill);
+        assert!(pages[10..].iter().all(|page| holds(page, 7)) && more.iter().all(|page| holds(page, 8)));
         assert!(pager.protected(id).unwrap().iter().all(|byte| *byte == 9));
         drop(pager);
         // A file that does not fit is not made.
-        let error = PagerOptions::new().create::<{ 1 << 24 }>(disk.0.path().join("large")).unwrap_err();
+        let error = PagerOptions::new().create::<{ 1 << 24 }>(folder.join("large")).unwrap_err();
         assert!(error.is_io(), "{error}");
-        assert!(!disk.0.path().join("large").exists());
-        fs::remove_file(&path).unwrap();
+        assert!(!folder.join("large").exists());
+        fs::remove_file(path).unwrap();
     }
 }
 
