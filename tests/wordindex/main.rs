@@ -1,5 +1,7 @@
 //! The example `wordindex`, run as its users run it: as a process, on files.
 
+mod failing_calls;
+
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
