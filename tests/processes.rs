@@ -1,39 +1,22 @@
-//! Real files and real processes: killed writers, a limit on the file's size, and a second opener.
-//!
-//! A test that needs another process starts itself again; the environment tells the copy what to do.
+//! Real files and real processes: killed writers, a limit on the file's size, and full filesystems.
 
 #![cfg(unix)]
+
+#[path = "processes/second_process.rs"]
+mod second_process;
 
 use std::env;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
 use diptych::{Error, PageId, Pager, PagerOptions, ProtectedPageId};
 use tempfile::TempDir;
 
-const FILE: &str = "DIPTYCH_TEST_FILE";
-
-/// The file that this process is to work on, if it is the second one.
-fn file_of_second_process() -> Option<PathBuf> {
-    env::var_os(FILE).map(PathBuf::from)
-}
-
-/// Starts this test again on a file, through a shell that runs `setup` first.
-fn start_again(test: &str, file: &Path, setup: &str) -> Child {
-    Command::new("sh")
-        .arg("-c")
-        .arg(format!("{setup} exec \"$0\" --exact {test} --nocapture --test-threads=1"))
-        .arg(env::current_exe().unwrap())
-        .env(FILE, file)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap()
-}
+use second_process::{FILE, file_of_second_process, start_again};
 
 const PAGES: u64 = 12;
 
@@ -258,43 +241,4 @@ fn fill_the_disk_of(path: &Path) {
         assert!(!folder.join("large").exists());
         fs::remove_file(path).unwrap();
     }
-}
-
-#[test]
-fn a_second_opener_is_refused_in_this_process_in_another_and_through_a_link() {
-    const TEST: &str = "a_second_opener_is_refused_in_this_process_in_another_and_through_a_link";
-    if let Some(path) = file_of_second_process() {
-        let _pager = Pager::<4096>::open(&path).unwrap();
-        println!("locked");
-        let mut line = String::new();
-        io::stdin().read_line(&mut line).unwrap();
-        return;
-    }
-    let directory = TempDir::new().unwrap();
-    let path = directory.path().join("file");
-    let (symlink, hard_link) = (directory.path().join("symlink"), directory.path().join("hard link"));
-    let pager = Pager::<4096>::create(&path).unwrap();
-    std::os::unix::fs::symlink(&path, &symlink).unwrap();
-    fs::hard_link(&path, &hard_link).unwrap();
-    let assert_locked = || {
-        let before = fs::read(&path).unwrap();
-        for name in [&path, &symlink, &hard_link] {
-            match Pager::<4096>::open(name).unwrap_err() {
-                Error::Locked { path: named } => assert_eq!(&named, name),
-                other => panic!("{other}"),
-            }
-        }
-        assert!(matches!(PagerOptions::new().open_or_create::<4096>(&path), Err(Error::Locked { .. })));
-        assert_eq!(fs::read(&path).unwrap(), before);
-    };
-    assert_locked();
-    drop(pager);
-
-    let mut child = start_again(TEST, &path, "");
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    assert!(lines.any(|line| line.unwrap().contains("locked")));
-    assert_locked();
-    child.stdin.take().unwrap().write_all(b"go on\n").unwrap();
-    child.wait().unwrap();
-    assert!(Pager::<4096>::open(&path).unwrap().recovery().is_clean());
 }

@@ -27,3 +27,5 @@ pub mod failing_call;
 pub mod rot;
 
 pub mod replay;
+
+pub mod forgery;
