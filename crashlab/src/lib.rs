@@ -29,3 +29,5 @@ pub mod rot;
 pub mod replay;
 
 pub mod forgery;
+
+pub mod audit;

@@ -298,7 +298,7 @@ impl Rested {
         }
         let most = usize::try_from(hit.end - hit.start).expect("a few pages");
         assert!(broken.len() <= most, "one bad place makes {} protected pages unreadable", broken.len());
-        let allowed = unsettled(&self.before, &self.after);
+        let allowed = unsettled(&self.before, &self.after, model.generation);
         for (&id, &page) in model.regular.iter().filter(|(id, _)| !hit.contains(id)) {
             let Some(fills) = allowed(id, page) else { continue };
             let content = pager.page(PageId::from_u64(id).expect("the model holds ids")).expect("it is in use");

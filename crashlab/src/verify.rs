@@ -1,10 +1,19 @@
 //! What must hold of an image: one function, used by the crash tests and the crash lab.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::time::{Duration, Instant};
 
-use diptych::{Block, CrashPoint, PageId, Pager, PagerOptions, ProtectedPageId, Recovery, SimDisk, SimImage, TornUnit};
+use diptych::{
+    Block, CallKind, CrashPoint, PageId, Pager, PagerOptions, ProtectedPageId, Recovery, SimDisk, SimImage, TornUnit,
+    TwinCopy,
+};
 
+use crate::audit::audit;
 use crate::model::{Model, Regular};
+
+/// Of so many images that are opened twice, one goes through a full cycle. Their bytes decide which.
+const CYCLES: u64 = 32;
 
 /// Opens what a crash left and compares it with the states that it may be in. Returns whether recovery had work to do.
 /// `damaged` sectors of pages that were being overwritten in place may hold anything.
@@ -29,10 +38,13 @@ pub fn verify_once<const P: usize>(
     after: &Model,
     damaged: usize,
 ) -> (SimDisk, Recovery) {
+    let found = image.clone();
     let disk = SimDisk::from_image(image);
     disk.record(false);
+    let begun = Instant::now();
     let pager =
         PagerOptions::new().open_on::<P>(&disk).unwrap_or_else(|error| panic!("the image does not open: {error}"));
+    opened_with_little_work::<P>(&disk, begun.elapsed(), &found);
     let recovery = pager.recovery().clone();
     // A commit writes the slot that is not live, so no crash leaves two bad ones.
     let rebuilt = recovery.adopted && recovery.voided.contains(&Block::Slot(1));
@@ -43,10 +55,52 @@ pub fn verify_once<const P: usize>(
         _ if generation == before.generation => before,
         _ => panic!("generation {generation} is neither {} nor {}", before.generation, after.generation),
     };
-    compare(&pager, model, &unsettled(before, after), damaged);
+    compare(&pager, model, &unsettled(before, after, generation), damaged);
     assert_eq!(pager.check(), [], "a check finds nothing");
     drop(pager);
+    let settled = disk.cached_image();
+    reports_what_it_changed(&found, &settled, &recovery);
+    audit(&settled).unwrap_or_else(|wrong| panic!("an audit finds: {wrong}"));
     (disk, recovery)
+}
+
+/// Opening makes a number of calls that the length of the file bounds, each of a page at the most, and takes under a second.
+fn opened_with_little_work<const P: usize>(disk: &SimDisk, took: Duration, found: &SimImage) {
+    const LIMIT: Duration = Duration::from_secs(1);
+    // Five blocks in three attempts; of two candidates every page once for a walk, once to prove it, twice to write it again.
+    let most = 40 + 6 * (found.len() / u64::try_from(P).expect("usize fits u64"));
+    let calls = disk.calls(CallKind::Read) + disk.calls(CallKind::Write);
+    assert!(calls <= most, "opening {} bytes makes {calls} calls", found.len());
+    if took > LIMIT {
+        // Perhaps it was this process that had to wait.
+        let (again, begun) = (SimDisk::from_image(found.clone()), Instant::now());
+        drop(PagerOptions::new().open_on::<P>(&again));
+        assert!(begun.elapsed() <= LIMIT, "opening {} bytes takes {took:?}", found.len());
+    }
+}
+
+/// What opening changed is in its report, and what is in its report was there to be changed: of the five blocks of the reserved
+/// region, of the length, and nothing else.
+///
+/// # Panics
+///
+/// When it is not.
+pub fn reports_what_it_changed(found: &SimImage, settled: &SimImage, recovery: &Recovery) {
+    const BLOCK: u64 = 4096;
+    let slot = |at: u8| recovery.adopted || recovery.voided.contains(&Block::Slot(at));
+    let metadata = |copy: TwinCopy| recovery.voided.contains(&Block::Metadata(copy));
+    let reported = [recovery.identity_rebuilt, slot(0), slot(1), metadata(TwinCopy::A), metadata(TwinCopy::B)];
+    let mut expected = found.clone();
+    for (at, _) in (0..).zip(reported).filter(|(_, reported)| *reported) {
+        let mut block = [0; 4096];
+        settled.read(at * BLOCK, &mut block);
+        expected.write(at * BLOCK, &block);
+    }
+    assert!(settled.len() <= found.len() && found.len() - settled.len() <= recovery.tail_bytes, "a tail is reported");
+    expected.set_len(settled.len());
+    assert!(expected == *settled, "opening changes bytes that its report does not name: {recovery:?}");
+    let clean = recovery.is_clean();
+    assert!(clean || *found != *settled || recovery.adopted, "a report of nothing: {recovery:?}");
 }
 
 /// Opening again changes no byte and reports nothing.
@@ -60,16 +114,21 @@ pub fn verify_again<const P: usize>(disk: &SimDisk) {
     assert!(pager.recovery().is_clean(), "{:?}", pager.recovery());
     drop(pager);
     assert_eq!(disk.cached_image().fingerprint(), settled, "opening again changes bytes");
+    if settled.is_multiple_of(CYCLES) {
+        verify_cycle::<P>(disk.cached_image());
+    }
 }
 
-/// A full cycle works afterwards.
+/// A full cycle works afterwards, and changes nothing that was there.
 ///
 /// # Panics
 ///
 /// When it does not.
 pub fn verify_cycle<const P: usize>(image: SimImage) {
     let disk = SimDisk::from_image(image);
+    disk.record(false);
     let mut pager = PagerOptions::new().open_on::<P>(&disk).expect("the image was opened before");
+    let (before, generation) = (shown(&pager), pager.generation());
     let count = usize::try_from(pager.free_page_count()).expect("a small file") + 3;
     let ids = pager.alloc_bulk(count).expect("there is space");
     let id = pager.alloc_protected().expect("there is space");
@@ -77,22 +136,42 @@ pub fn verify_cycle<const P: usize>(image: SimImage) {
     writer.page_mut().fill(0x77);
     writer.commit().expect("nothing fails");
     pager.page_mut(ids[0]).expect("it was allocated").fill(0x78);
+    assert!(pager.generation() > generation, "a commit is newer than what was durable");
+    assert!(ids.iter().all(|id| !before.contains_key(&(false, id.to_u64()))), "a page is handed out twice");
     pager.close().expect("nothing fails");
-    let pager = PagerOptions::new().open_on::<P>(&disk).expect("it was closed");
+    let mut pager = PagerOptions::new().open_on::<P>(&disk).expect("it was closed");
     assert!(pager.protected(id).expect("it was written").iter().all(|byte| *byte == 0x77));
     assert!(pager.page(ids[0]).expect("it was written").iter().all(|byte| *byte == 0x78));
     assert!(pager.recovery().is_clean());
+    pager.free_bulk(&ids).expect("they are in use");
+    pager.free_protected(id).expect("it is in use");
+    assert!(shown(&pager) == before, "a cycle changes what was there");
     assert_eq!(pager.check(), []);
 }
 
-/// Which fills each sector of a regular page may hold: `None` is anything.
-pub fn unsettled(before: &Model, after: &Model) -> impl Fn(u64, Regular) -> Option<Vec<u8>> {
+/// A number for the content of every page, by whether it is protected and by id.
+fn shown<const P: usize>(pager: &Pager<P>) -> BTreeMap<(bool, u64), u64> {
+    let number = |content: &[u8; P]| SimImage::from(&content[..]).fingerprint();
+    let regular = pager.iter_allocated_pages().map(|id| (false, id.to_u64(), pager.page(id).expect("it is listed")));
+    let protected = pager
+        .iter_allocated_protected_pages()
+        .map(|id| (true, id.to_u64(), pager.protected(id).expect("it was verified")));
+    regular.chain(protected).map(|(kind, id, content)| ((kind, id), number(content))).collect()
+}
+
+/// Which fills each sector of a page may hold in a generation: `None` is anything.
+pub fn unsettled(before: &Model, after: &Model, generation: u64) -> impl Fn(u64, Regular) -> Option<Vec<u8>> {
+    let committed = generation == after.generation && generation > before.generation;
     move |id, page| {
         let (old, new) = (before.regular.get(&id), after.regular.get(&id));
         if [old, new].into_iter().flatten().any(|page| !page.settled) {
             return None;
         }
         let mut fills = vec![page.fill];
+        if committed {
+            // What the commit overwrote in place was there before anything could name it.
+            return Some(fills);
+        }
         fills.extend([old, new].into_iter().flatten().map(|page| page.fill));
         Some(fills)
     }
@@ -173,4 +252,171 @@ pub fn caught<T>(check: impl FnOnce() -> T) -> Result<T, String> {
         Ok(message) => *message,
         Err(panic) => panic.downcast_ref::<&str>().map_or_else(|| "a panic".to_owned(), |text| (*text).to_owned()),
     })
+}
+
+/// For each thing that must hold, an image or a model for which it does not.
+#[cfg(test)]
+mod tests {
+    use diptych::{PagerOptions, SimDisk, SimImage};
+
+    use super::{caught, opened_with_little_work, reports_what_it_changed, verify, verify_again, verify_cycle};
+    use crate::forgery::{BLOCK, DIRECTORY_TOP, Forgery};
+    use crate::lab::{Lab, Start};
+    use crate::model::Model;
+    use crate::operation::{End, Operation, Step};
+
+    const P: usize = 4096;
+
+    fn closed(lab: &mut Lab<P>) -> (SimImage, Model) {
+        lab.run(&Operation::Reopen).expect("nothing fails");
+        (lab.disk.durable_image(), lab.model.clone())
+    }
+
+    /// A file at rest, what it holds, and the same after one operation more.
+    fn around(operation: Operation) -> [(SimImage, Model); 2] {
+        let mut lab = Lab::<P>::start(Start::HalfFull);
+        let before = closed(&mut lab);
+        lab.run(&operation).expect("nothing fails");
+        [before, closed(&mut lab)]
+    }
+
+    #[track_caller]
+    fn flagged(image: &SimImage, before: &Model, after: &Model, expected: &str) {
+        let message = caught(|| verify::<P>(image.clone(), before, after, 0)).expect_err("it is flagged");
+        assert!(message.contains(expected), "{message}");
+    }
+
+    #[test]
+    fn a_file_that_is_whole_is_not_flagged() {
+        let [(image, model), (_, after)] = around(Operation::Alloc);
+        assert!(!verify::<P>(image.clone(), &model, &after, 0));
+        verify_cycle::<P>(image);
+    }
+
+    #[test]
+    fn an_image_that_does_not_open_is_flagged() {
+        let [(mut image, model), _] = around(Operation::Alloc);
+        image.write(3 * BLOCK, &[0x55; 8192]);
+        flagged(&image, &model, &model, "does not open");
+    }
+
+    #[test]
+    fn an_opening_of_many_calls_is_flagged() {
+        let [(image, _), _] = around(Operation::Alloc);
+        let disk = SimDisk::from_image(image.clone());
+        // Calls of all openings are counted together.
+        let open = || drop(PagerOptions::new().open_on::<P>(&disk).expect("it is whole"));
+        let checked = |disk| opened_with_little_work::<P>(disk, std::time::Duration::ZERO, &image);
+        open();
+        checked(&disk);
+        (0..50).for_each(|_| open());
+        assert!(caught(|| checked(&disk)).expect_err("it is flagged").contains("calls"));
+    }
+
+    #[test]
+    fn a_state_older_than_what_was_acknowledged_is_flagged() {
+        let [(image, older), (_, model)] = around(Operation::Alloc);
+        flagged(&image, &model, &model, "is neither");
+        let newer = Model { generation: model.generation + 1, ..model.clone() };
+        flagged(&image, &model, &newer, "is neither");
+        verify::<P>(image, &older, &model, 0);
+    }
+
+    #[test]
+    fn a_mixture_of_two_states_is_flagged() {
+        let [(image, model), (_, after)] =
+            around(Operation::Transaction(vec![Step::Header(9), Step::Free(0)], End::Commit));
+        flagged(&image, &Model { header: after.header, ..model.clone() }, &after, "the header");
+        flagged(&image, &Model { regular: after.regular.clone(), ..model.clone() }, &after, "regular pages");
+        let mut other = model.clone();
+        other.protected.insert(77, 0);
+        flagged(&image, &other, &after, "protected pages");
+    }
+
+    #[test]
+    fn an_overwritten_page_that_is_old_in_the_new_generation_is_flagged() {
+        let [(image, before), (mut newer, after)] =
+            around(Operation::Transaction(vec![Step::Write(0, 0x91)], End::Commit));
+        let page = *before.regular.keys().next().expect("it is half full") * BLOCK;
+        let mut sector = [0; 512];
+        image.read(page, &mut sector);
+        newer.write(page, &sector);
+        flagged(&newer, &before, &after, "sectors of");
+        // In the generation before, it may have been begun.
+        let mut begun = image.clone();
+        begun.write(page, &[0x91; 512]);
+        verify::<P>(begun, &before, &after, 0);
+    }
+
+    #[test]
+    fn a_protected_page_that_rots_or_holds_something_else_is_flagged() {
+        let [(image, model), _] = around(Operation::Alloc);
+        let mut forgery = Forgery::of(&image);
+        let entry = forgery.live_metadata() + DIRECTORY_TOP + 32;
+        forgery.image.write(forgery.live_copy(entry), &[0x99; 4096]);
+        flagged(&forgery.image, &model, &model, "checksum");
+        forgery.name_copy(entry, BLOCK);
+        forgery.mend_block(forgery.live_metadata());
+        forgery.name_metadata();
+        flagged(&forgery.image, &model, &model, "does not hold");
+    }
+
+    #[test]
+    fn a_freed_page_that_is_changed_before_its_commit_is_durable_is_flagged() {
+        let [(mut image, before), (_, after)] = around(Operation::Free(0));
+        let page = *before.regular.keys().next().expect("it is half full");
+        image.write(page * BLOCK, &[0xee; 512]);
+        flagged(&image, &before, &after, "sectors of");
+    }
+
+    #[test]
+    fn a_crash_that_leaves_no_slot_whole_is_flagged() {
+        let [(mut image, model), _] = around(Operation::Alloc);
+        image.write(BLOCK, &[0x55; 8192]);
+        flagged(&image, &model, &model, "no slot is whole");
+    }
+
+    #[test]
+    fn an_opening_that_is_not_the_last_one_that_changes_bytes_is_flagged() {
+        let [(mut image, _), _] = around(Operation::Alloc);
+        let slot = Forgery::of(&image).live_slot();
+        image.flip_bit(3 * BLOCK - slot + 8, 1);
+        assert!(caught(|| verify_again::<P>(&SimDisk::from_image(image))).is_err());
+    }
+
+    #[test]
+    fn a_file_with_which_nothing_can_be_done_is_flagged() {
+        let [(image, _), _] = around(Operation::Alloc);
+        let mut last = Forgery::of(&image);
+        // Generations end there.
+        let (slot, metadata) = (last.live_slot(), last.live_metadata());
+        last.put_u64(slot + 24, (1 << 63) - 1);
+        last.put_u64(metadata + 32, (1 << 63) - 1);
+        last.mend_block(metadata);
+        last.name_metadata();
+        assert!(caught(|| verify_cycle::<P>(last.image)).is_err());
+    }
+
+    #[test]
+    fn a_repair_that_is_not_reported_and_a_report_of_none_are_flagged() {
+        let [(whole, _), _] = around(Operation::Alloc);
+        let other = 3 * BLOCK - Forgery::of(&whole).live_slot();
+        let mut torn = whole.clone();
+        torn.flip_bit(other + 8, 1);
+        let disk = SimDisk::from_image(torn.clone());
+        let repair = PagerOptions::new().open_on::<P>(&disk).expect("the other slot counts").recovery().clone();
+        let settled = disk.cached_image();
+        let nothing = PagerOptions::new().open_on::<P>(&disk).expect("it was opened").recovery().clone();
+        reports_what_it_changed(&torn, &settled, &repair);
+        reports_what_it_changed(&whole, &whole, &nothing);
+        for (found, settled, recovery) in
+            [(&torn, &settled, &nothing), (&whole, &whole, &repair), (&settled, &whole, &nothing)]
+        {
+            assert!(caught(|| reports_what_it_changed(found, settled, recovery)).is_err());
+        }
+        // Nothing behind the reserved region is ever repaired.
+        let mut elsewhere = settled.clone();
+        elsewhere.flip_bit(settled.len() - 1, 1);
+        assert!(caught(|| reports_what_it_changed(&torn, &elsewhere, &repair)).is_err());
+    }
 }

@@ -1,0 +1,252 @@
+//! A second reader of the format, which shares no code with the engine: who owns which page of a file that was recovered.
+//!
+//! The engine checks itself when it opens a file and on request. Were it wrong in both places in the same way, nobody would
+//! notice; so this counts again, from the bytes of the image. It believes checksums, which the engine has compared.
+
+use std::fmt::Debug;
+
+use diptych::SimImage;
+
+use crate::forgery::{BLOCK, DIRECTORY_TOP, FREE_MAP_TOP, Forgery, NODE_ENTRIES, TOTAL_PAGES};
+
+const SLOT: u64 = u64::from_le_bytes(*b"DIPslot\0");
+const METADATA: u64 = u64::from_le_bytes(*b"DIPmeta\0");
+const RESERVED_LEN: u64 = 20480;
+const PAGES_PER_LEAF: u64 = 16_128;
+const LEAF_WORDS: u64 = PAGES_PER_LEAF / 64;
+const LOW_PLANE: u64 = 24;
+const HIGH_PLANE: u64 = LOW_PLANE + 8 * LEAF_WORDS;
+const TOP_ENTRIES: u64 = 16;
+const NODE_FANOUT: u64 = 126;
+const ENTRY_LEN: u64 = 32;
+
+/// Pages by what they are, as the bits of the free map say.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Counts {
+    regular: u64,
+    engine: u64,
+    table_owned: u64,
+    protected: u64,
+}
+
+/// What was read, and where it stands.
+struct Audit {
+    file: Forgery,
+    page_size: u64,
+    metadata: u64,
+    total: u64,
+    counts: Counts,
+    /// First pages and lengths of all copies that some entry names.
+    claimed: Vec<(u64, u64)>,
+    /// Runs of pages that the bits call the engine's.
+    engine: Vec<(u64, u64)>,
+}
+
+fn equal<T: PartialEq + Debug>(what: &str, found: &T, expected: &T) -> Result<(), String> {
+    if found == expected { Ok(()) } else { Err(format!("{what}: {found:?}, not {expected:?}")) }
+}
+
+/// Whether every page has one owner, all counts are right, every page lies in the file, and nothing in the reserved region
+/// is newer than the slot that counts.
+///
+/// # Errors
+///
+/// What is wrong.
+pub fn audit(image: &SimImage) -> Result<(), String> {
+    let file = Forgery::of(image);
+    let metadata = newest(&file)?;
+    let page_size = file.u64_at(8) >> 32;
+    let total = file.u64_at(metadata + TOTAL_PAGES);
+    let mut audit =
+        Audit { file, page_size, metadata, total, counts: Counts::default(), claimed: vec![], engine: vec![] };
+    if total.checked_mul(page_size).is_none_or(|needed| needed > image.len()) {
+        return Err(format!("{total} pages do not lie in {} bytes", image.len()));
+    }
+    audit.free_map()?;
+    audit.directory()?;
+    audit.owners()
+}
+
+/// Where the metadata stands that the newest slot names. Nothing else may be as new as that.
+fn newest(file: &Forgery) -> Result<u64, String> {
+    let is_commit = |at: u64, magic: u64| file.u64_at(at) == magic;
+    let slots: Vec<u64> = [BLOCK, 2 * BLOCK].into_iter().filter(|at| is_commit(*at, SLOT)).collect();
+    let slot = slots.iter().copied().max_by_key(|at| file.u64_at(at + 24)).ok_or("no slot holds a commit")?;
+    let generation = file.u64_at(slot + 24);
+    let metadata = (3 + (file.u64_at(slot + 32) & 1)) * BLOCK;
+    equal("generation of the live metadata", &file.u64_at(metadata + 32), &generation)?;
+    let older = |at: u64, field: u64| file.u64_at(at + field) < generation;
+    let other = 7 * BLOCK - metadata;
+    if slots.iter().any(|at| *at != slot && !older(*at, 24)) || is_commit(other, METADATA) && !older(other, 32) {
+        return Err(format!("something beside the live slot is as new as generation {generation}"));
+    }
+    Ok(metadata)
+}
+
+impl Audit {
+    fn pages_per_block(&self) -> u64 {
+        BLOCK.div_ceil(self.page_size)
+    }
+
+    /// The entries of a table that name something, with their indexes; the nodes above them are claimed on the way.
+    fn entries(&mut self, top: u64, height: u64) -> Vec<(u64, u64)> {
+        let used = |file: &Forgery, at: u64| file.u64_at(at) != 0 || file.u64_at(at + 8) != 0;
+        let row =
+            |first: u64, count: u64, index: u64| (0..count).map(move |at| (index * count + at, first + ENTRY_LEN * at));
+        let mut entries: Vec<(u64, u64)> = row(top, TOP_ENTRIES, 0).filter(|(_, at)| used(&self.file, *at)).collect();
+        for _ in 0..height {
+            let mut below = Vec::new();
+            for (index, entry) in entries {
+                self.claim(entry, self.pages_per_block());
+                let node = self.file.live_copy(entry) + NODE_ENTRIES;
+                below.extend(row(node, NODE_FANOUT, index).filter(|(_, at)| used(&self.file, *at)));
+            }
+            entries = below;
+        }
+        entries
+    }
+
+    fn claim(&mut self, entry: u64, run: u64) {
+        self.claimed.extend([0, 8].map(|copy| (self.file.u64_at(entry + copy), run)));
+    }
+
+    fn free_map(&mut self) -> Result<(), String> {
+        let height = self.file.u64_at(self.metadata + 296) & u64::from(u32::MAX);
+        let leaves = self.entries(self.metadata + FREE_MAP_TOP, height);
+        if leaves.is_empty() {
+            self.counts.engine = RESERVED_LEN.div_ceil(self.page_size);
+            self.engine.push((0, self.counts.engine));
+        }
+        for (index, entry) in leaves {
+            self.claim(entry, self.pages_per_block());
+            let leaf = self.file.live_copy(entry);
+            for word in 0..LEAF_WORDS {
+                let [low, high] = [LOW_PLANE, HIGH_PLANE].map(|plane| self.file.u64_at(leaf + plane + 8 * word));
+                let first = index * PAGES_PER_LEAF + 64 * word;
+                let end = (low | high).checked_ilog2().map_or(0, |last| first + u64::from(last) + 1);
+                if end > self.total {
+                    return Err(format!("page {} is in use, of {} pages", end - 1, self.total));
+                }
+                self.counts.regular += u64::from((low & !high).count_ones());
+                self.counts.table_owned += u64::from((low & high).count_ones());
+                self.counts.engine += u64::from((high & !low).count_ones());
+                self.engine.extend((0..64).filter(|bit| (high & !low) >> bit & 1 == 1).map(|bit| (first + bit, 1)));
+            }
+        }
+        Ok(())
+    }
+
+    fn directory(&mut self) -> Result<(), String> {
+        let height = self.file.u64_at(self.metadata + 300) & u64::from(u32::MAX);
+        for (_, entry) in self.entries(self.metadata + DIRECTORY_TOP, height) {
+            self.claim(entry, 1);
+            self.counts.protected += 1;
+        }
+        let stored = |at: u64| self.file.u64_at(self.metadata + TOTAL_PAGES + at);
+        let stored = Counts { regular: stored(8), engine: stored(16), table_owned: stored(24), protected: stored(32) };
+        equal("counts in the metadata, beside the bits", &stored, &self.counts)
+    }
+
+    /// The pages of all copies are, each once, those that the bits call the engine's.
+    fn owners(&self) -> Result<(), String> {
+        let pages = |runs: &[(u64, u64)]| {
+            let mut pages: Vec<u64> = runs.iter().flat_map(|(first, len)| *first..first + len).collect();
+            pages.sort_unstable();
+            pages
+        };
+        let mut claimed = self.claimed.clone();
+        claimed.push((0, RESERVED_LEN.div_ceil(self.page_size)));
+        equal("pages with an owner, beside the engine's", &pages(&claimed), &pages(&self.engine))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use diptych::SimImage;
+
+    use super::{BLOCK, DIRECTORY_TOP, ENTRY_LEN, FREE_MAP_TOP, Forgery, HIGH_PLANE, LOW_PLANE, TOTAL_PAGES, audit};
+    use crate::lab::{Lab, Start};
+    use crate::operation::Operation;
+
+    fn whole() -> SimImage {
+        let mut lab = Lab::<4096>::start(Start::HalfFull);
+        lab.run(&Operation::Reopen).expect("nothing fails");
+        lab.disk.durable_image()
+    }
+
+    #[track_caller]
+    fn finds(change: impl FnOnce(&mut Forgery, u64, u64), expected: &str) {
+        let mut forgery = Forgery::of(&whole());
+        let metadata = forgery.live_metadata();
+        let leaf = forgery.live_copy(metadata + FREE_MAP_TOP);
+        change(&mut forgery, metadata, leaf);
+        let found = audit(&forgery.image).expect_err("it is found");
+        assert!(found.contains(expected), "{found}");
+    }
+
+    /// Flips the bit of a page in a plane of a leaf of 4096-byte pages.
+    fn flip(forgery: &mut Forgery, leaf: u64, plane: u64, page: u64) {
+        forgery.image.flip_bit(leaf + plane + page / 8, u32::try_from(page % 8).expect("a bit"));
+    }
+
+    fn add(forgery: &mut Forgery, at: u64, more: u64) {
+        forgery.put_u64(at, forgery.u64_at(at) + more);
+    }
+
+    #[test]
+    fn a_whole_file_of_any_page_size_and_start_passes() {
+        fn passes<const P: usize>() {
+            for start in Start::ALL {
+                let mut lab = Lab::<P>::start(start);
+                lab.run(&Operation::AllocProtectedBulk(200)).expect("nothing fails");
+                lab.run(&Operation::Reopen).expect("nothing fails");
+                assert_eq!(audit(&lab.disk.durable_image()), Ok(()));
+            }
+        }
+        passes::<1024>();
+        passes::<4096>();
+        passes::<16384>();
+    }
+
+    #[test]
+    fn a_leaked_page_and_a_count_beside_the_bits_are_found() {
+        finds(|file, _, leaf| flip(file, leaf, HIGH_PLANE, 18), "counts in the metadata");
+        finds(|file, metadata, _| add(file, metadata + TOTAL_PAGES + 8, 1), "counts in the metadata");
+        // Counted, and nobody's.
+        let leaked = |file: &mut Forgery, metadata, leaf| {
+            flip(file, leaf, HIGH_PLANE, 18);
+            add(file, metadata + TOTAL_PAGES + 16, 1);
+        };
+        finds(leaked, "pages with an owner");
+    }
+
+    #[test]
+    fn a_page_with_two_owners_is_found() {
+        let twice = |file: &mut Forgery, metadata, _| {
+            let first = file.u64_at(metadata + DIRECTORY_TOP);
+            file.put_u64(metadata + DIRECTORY_TOP + ENTRY_LEN, first);
+        };
+        finds(twice, "pages with an owner");
+    }
+
+    #[test]
+    fn pages_past_the_total_and_past_the_file_are_found() {
+        finds(|file, _, leaf| flip(file, leaf, LOW_PLANE, 16_000), "page 16000 is in use");
+        finds(|file, metadata, _| add(file, metadata + TOTAL_PAGES, 1), "do not lie in");
+    }
+
+    #[test]
+    fn what_is_as_new_as_the_live_slot_is_found() {
+        let metadata_copy = |file: &mut Forgery, metadata, _| {
+            let generation = file.u64_at(metadata + 32);
+            file.put_u64(7 * BLOCK - metadata + 32, generation);
+        };
+        finds(metadata_copy, "is as new as");
+        let slot_copy = |file: &mut Forgery, _, _| {
+            let slot = file.live_slot();
+            let generation = file.u64_at(slot + 24);
+            file.put_u64(3 * BLOCK - slot + 24, generation);
+        };
+        finds(slot_copy, "");
+    }
+}
