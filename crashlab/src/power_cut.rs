@@ -24,8 +24,6 @@ pub struct Depth {
     pub sample_limit: usize,
     /// At most so many images, evenly spread over its epochs.
     pub images: usize,
-    /// Whether every image is opened a second time, else one in 16.
-    pub opens_all_twice: bool,
 }
 
 /// What was done.
@@ -147,12 +145,12 @@ impl<const P: usize> Run<P> {
                     return;
                 }
                 left = left.saturating_sub(1);
-                self.look_at(&state, depth);
+                self.look_at(&state);
             }
         }
     }
 
-    fn look_at(&mut self, state: &CrashState, depth: &Depth) {
+    fn look_at(&mut self, state: &CrashState) {
         let image = state.image();
         let fingerprint = image.fingerprint();
         if !self.seen.insert(fingerprint) {
@@ -167,7 +165,7 @@ impl<const P: usize> Run<P> {
         let damaged = damaged_sectors(&state.point());
         let checked = caught(|| {
             let (disk, recovery) = verify_once::<P>(image.clone(), &self.before, &self.lab.model, damaged);
-            if depth.opens_all_twice || self.tally.images.is_multiple_of(16) {
+            if self.tally.images.is_multiple_of(16) {
                 verify_again::<P>(&disk);
             }
             if self.tally.images.is_multiple_of(64) {

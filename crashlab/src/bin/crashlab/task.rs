@@ -17,8 +17,6 @@ use crate::totals::Totals;
 
 /// A share of the sequences of three operations that runs without `--long`.
 const THREES: u64 = 128;
-/// A share of the kinds of failing calls that runs without `--long`.
-const FAILING: u64 = 4;
 /// Of blocks that hold nothing, a share rots without `--long`.
 const SPARSE: u64 = 16;
 /// Sequences of one operation are looked at so many times as closely as longer ones.
@@ -80,10 +78,9 @@ pub(crate) fn tasks(options: &Options) -> Vec<Task> {
     let mut rot: Vec<Task> = rests.map(Task::Rot).collect();
     let mut ones: Vec<Task> = Workload::all(1).into_iter().map(Task::PowerCuts).collect();
     let mut others: Vec<Task> = Workload::all(2).into_iter().map(Task::PowerCuts).collect();
-    let mut failing = failing_calls();
+    let failing = failing_calls();
     let mut threes: Vec<Task> = Workload::all(3).into_iter().map(Task::PowerCuts).collect();
     if !options.long {
-        failing.retain(|_| random.next().is_multiple_of(FAILING));
         threes.retain(|_| random.next().is_multiple_of(THREES));
     }
     others.extend(failing);
@@ -145,18 +142,12 @@ impl Plan {
         if self.long {
             let Plan { seed, .. } = self;
             let [sample_limit, images] = [1000, usize::MAX];
-            return Depth { seed, exhaustive_limit: 14, sample_limit, images, opens_all_twice: true };
+            return Depth { seed, exhaustive_limit: 14, sample_limit, images };
         }
         let share = if workload.sequence.len() == 1 { self.share * WEIGHT_OF_ONE } else { self.share };
         let images = usize::try_from(share).unwrap_or(usize::MAX);
         let exhaustive_limit = share.max(16).ilog2().min(14) - 1;
-        Depth {
-            seed: self.seed,
-            exhaustive_limit,
-            sample_limit: (images / 4).clamp(20, 1000),
-            images,
-            opens_all_twice: false,
-        }
+        Depth { seed: self.seed, exhaustive_limit, sample_limit: (images / 4).clamp(20, 1000), images }
     }
 
     /// Does one task. A failing call that panics is the last of its task.
