@@ -1,11 +1,11 @@
-//! A filesystem in a file, on a loop device: mounted, cut off, mounted again.
+//! A filesystem in a file, on a loop device: mounted, cut off, mounted again; and a folder in which processes are killed.
 //!
-//! All of it lies below [`PLACE`], a filesystem in memory that only this process and its children see. When the last of them
+//! All that is mounted lies below [`PLACE`], a filesystem in memory that only this process and its children see. When the last of them
 //! is gone, however it ended, so are the mounts, the loop devices and the images.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
 use std::thread;
 use std::time::Duration;
 
@@ -40,6 +40,51 @@ impl Kind {
     }
 }
 
+/// Where a worker works, and with that how it is cut off.
+#[derive(Debug)]
+pub(crate) enum Place {
+    /// The power of its filesystem fails.
+    Disk(Disk),
+    /// The process is killed, in a folder of a filesystem that goes on.
+    Folder(PathBuf),
+}
+
+impl Place {
+    pub(crate) fn folder(&self) -> &Path {
+        match self {
+            Place::Disk(disk) => &disk.mount_point,
+            Place::Folder(folder) => folder,
+        }
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Place::Disk(disk) => disk.kind.name(),
+            Place::Folder(_) => "killed processes",
+        }
+    }
+
+    /// Whether only what was synced is sure to be left.
+    pub(crate) fn loses_the_cache(&self) -> bool {
+        matches!(self, Place::Disk(_))
+    }
+
+    pub(crate) fn cut(&self, worker: &mut Child) -> Result<(), String> {
+        match self {
+            Place::Disk(disk) => disk.cut(),
+            Place::Folder(_) => worker.kill().map_err(|error| error.to_string()),
+        }
+    }
+
+    /// What there is after the machine was started again.
+    pub(crate) fn start_again(&self) -> Result<(), String> {
+        match self {
+            Place::Disk(disk) => disk.mount_again(),
+            Place::Folder(_) => Ok(()),
+        }
+    }
+}
+
 /// A mounted filesystem.
 #[derive(Debug)]
 pub(crate) struct Disk {
@@ -69,22 +114,18 @@ impl Disk {
         Ok(disk)
     }
 
-    pub(crate) fn mount_point(&self) -> &Path {
-        &self.mount_point
-    }
-
     fn mount(&self) -> Result<(), String> {
         run(Command::new("mount").args(["-t", self.kind.name(), "-o", "loop"]).arg(&self.image).arg(&self.mount_point))
     }
 
     /// The power fails.
-    pub(crate) fn cut(&self) -> Result<(), String> {
+    fn cut(&self) -> Result<(), String> {
         let stopped = File::open(&self.mount_point).and_then(|directory| shut_down(&directory));
         stopped.map_err(|error| format!("the {} on a loop device cannot be shut down: {error}", self.kind.name()))
     }
 
     /// The machine starts again: the page cache is gone, and the filesystem replays its log.
-    pub(crate) fn mount_again(&self) -> Result<(), String> {
+    fn mount_again(&self) -> Result<(), String> {
         // A process that another thread is about to start holds a copy of every descriptor for a moment.
         let mut tries = 0;
         while let Err(message) = run(Command::new("umount").arg(&self.mount_point)) {

@@ -19,7 +19,7 @@ use crashlab::verify::caught;
 use diptych::{PagerOptions, SimDisk};
 use rustix::fs::{Advice, fadvise};
 
-use crate::disk::Disk;
+use crate::disk::Place;
 use crate::worker::{Job, STOPPED};
 
 /// How long a worker may take to notice that its disk is gone.
@@ -27,6 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A signal of every Linux but the one for MIPS.
 const SIGBUS: i32 = 7;
+const SIGKILL: i32 = 9;
 
 /// What was done.
 #[derive(Clone, Copy, Debug, Default)]
@@ -56,7 +57,7 @@ struct Known {
 /// A file with pages of one size, from its creation on.
 #[derive(Debug)]
 pub(crate) struct Life<'d, const P: usize> {
-    disk: &'d Disk,
+    place: &'d Place,
     path: PathBuf,
     known: Known,
     /// The name of what is planted in the workers.
@@ -64,9 +65,9 @@ pub(crate) struct Life<'d, const P: usize> {
 }
 
 impl<'d, const P: usize> Life<'d, P> {
-    pub(crate) fn new(disk: &'d Disk, number: u64, mistake: Option<&str>) -> Self {
-        let path = disk.mount_point().join(format!("{}{number}.diptych", mistake.unwrap_or_default()));
-        Life { disk, path, known: Known::default(), mistake: mistake.map(str::to_owned) }
+    pub(crate) fn new(place: &'d Place, number: u64, mistake: Option<&str>) -> Self {
+        let path = place.folder().join(format!("{}{number}.diptych", mistake.unwrap_or_default()));
+        Life { place, path, known: Known::default(), mistake: mistake.map(str::to_owned) }
     }
 
     /// Works, cuts and compares, `rounds` times or until the file is large; then removes the file.
@@ -95,7 +96,10 @@ impl<'d, const P: usize> Life<'d, P> {
         let is_open = worked.lines.first().is_some_and(|line| line == "open");
         tally.acknowledged += u64::try_from(acknowledged).expect("usize fits u64");
         tally.before_open += u64::from(!is_open);
-        let (before, after) = caught(|| models::<P>(&self.known, seed, is_open.then_some(acknowledged)))?;
+        let (mut before, mut after) = caught(|| models::<P>(&self.known, seed, is_open.then_some(acknowledged)))?;
+        if !self.place.loses_the_cache() {
+            keep_stores(&mut before, &mut after);
+        }
         if job == Job::Create && !is_open && !self.path.exists() {
             return Ok(());
         }
@@ -151,17 +155,18 @@ impl<'d, const P: usize> Life<'d, P> {
         let until = if draws.below(5) == 0 || job == Job::Recover { draws.below(6_000) } else { draws.below(40_000) };
         self.wait(Instant::now() + Duration::from_micros(until), draws);
         let early = worker.try_wait().map_err(|error| error.to_string())?;
-        self.disk.cut()?;
+        self.place.cut(&mut worker)?;
         tally.cuts += 1;
         let status = ended(&mut worker)?;
         let text = lines.join().expect("it reads").map_err(|error| error.to_string())?;
         let complaints = complaints.join().expect("it reads").map_err(|error| error.to_string())?;
-        self.disk.mount_again()?;
+        self.place.start_again()?;
         let job = job.name();
         if let Some(early) = early {
             return Err(format!("a worker told to {job} ended by itself with seed {seed:#x}: {early}, {complaints}"));
         }
         match (status.code(), status.signal()) {
+            (None, Some(SIGKILL)) if !self.place.loses_the_cache() => {}
             (Some(code), _) if code == i32::from(STOPPED) => {}
             // A store through the map of a disk that is gone.
             (None, Some(SIGBUS)) => tally.bus_errors += 1,
@@ -199,6 +204,15 @@ struct Worked {
 /// How the recovery worker names a generation.
 fn generation_line(generation: u64) -> String {
     format!("generation {generation}")
+}
+
+/// A process that dies leaves its stores in the page cache: all of them are there but those of the operation in flight.
+fn keep_stores(before: &mut Model, after: &mut Model) {
+    for (id, page) in &mut before.regular {
+        if let Some(later) = after.regular.get_mut(id).filter(|later| later.fill == page.fill) {
+            (page.settled, later.settled) = (true, true);
+        }
+    }
 }
 
 /// Waits until the worker has noticed.

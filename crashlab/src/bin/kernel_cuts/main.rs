@@ -1,5 +1,5 @@
 //! Power cuts of real filesystems: `ext4` and `XFS` on loop devices are stopped in the middle of work, and what they leave is
-//! compared with what was acknowledged.
+//! compared with what was acknowledged. The same for processes that are killed.
 //!
 //! A cut is the filesystem's own shutdown request, without a flush of its log: nothing that was not synced is kept but what
 //! the kernel happened to write before. A worker process runs operations drawn from a seed and says over a pipe how many were

@@ -6,6 +6,7 @@ Cuts the power of real filesystems, ext4 and XFS on loop devices, while a worker
 is left against a log of what was acknowledged. Needs root, `unshare`, `mount`, and the mkfs of each filesystem.
 
   --cuts N          so many cuts, on all filesystems together (500)
+  --kills N         instead of that, kill the worker so many times, in a temporary folder; needs nothing
   --seconds N       stop after N seconds
   --seed N          draws the operations and the moments (0)
   --filesystem F    ext4 or xfs alone
@@ -17,6 +18,7 @@ is left against a log of what was acknowledged. Needs root, `unshare`, `mount`, 
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     pub(crate) cuts: u64,
+    pub(crate) kills: Option<u64>,
     pub(crate) seconds: Option<u64>,
     pub(crate) seed: u64,
     pub(crate) filesystem: Option<String>,
@@ -26,12 +28,14 @@ pub(crate) struct Options {
 
 impl Options {
     pub(crate) fn parse(arguments: &[String]) -> Result<Options, String> {
-        let mut options = Options { cuts: 500, seconds: None, seed: 0, filesystem: None, planted: false, help: false };
+        let mut options =
+            Options { cuts: 500, kills: None, seconds: None, seed: 0, filesystem: None, planted: false, help: false };
         let mut arguments = arguments.iter();
         while let Some(name) = arguments.next() {
             let mut value = || arguments.next().ok_or_else(|| format!("{name} needs a value"));
             match name.as_str() {
                 "--cuts" => options.cuts = number(name, value()?)?,
+                "--kills" => options.kills = Some(number(name, value()?)?),
                 "--seconds" => options.seconds = Some(number(name, value()?)?),
                 "--seed" => options.seed = number(name, value()?)?,
                 "--filesystem" => options.filesystem = Some(value()?.clone()),

@@ -1,12 +1,13 @@
 //! The run: in a place of its own, one thread for each filesystem.
 
+use std::fs;
 use std::process::{Command, ExitCode};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crashlab::draws::Draws;
 
-use crate::disk::{self, Disk, Kind, PLACE};
+use crate::disk::{self, Disk, Kind, PLACE, Place};
 use crate::life::{Life, Tally};
 use crate::mistakes;
 use crate::options::{Options, USAGE};
@@ -51,7 +52,10 @@ fn skip(what: &str, why: &str) {
 }
 
 /// Starts this program again where its mounts are its own, if this machine lets it.
-fn outside(_: &Options, arguments: &[String]) -> Result<(), String> {
+fn outside(options: &Options, arguments: &[String]) -> Result<(), String> {
+    if let Some(kills) = options.kills {
+        return kill(&Options { cuts: kills, ..options.clone() });
+    }
     let unshared = || {
         let mut command = Command::new("unshare");
         command.args(["--mount", "--propagation", "private"]);
@@ -67,6 +71,17 @@ fn outside(_: &Options, arguments: &[String]) -> Result<(), String> {
     if status.success() { Ok(()) } else { Err(format!("power cuts of real filesystems: {status}")) }
 }
 
+/// Kills processes where files lie that nobody needs.
+fn kill(options: &Options) -> Result<(), String> {
+    std::panic::set_hook(Box::new(|_| {}));
+    // On a disk, where there is one: most of the time a commit waits for it then, and is what the kill hits.
+    let folder = std::env::temp_dir().join(format!("kernel_cuts-{}", std::process::id()));
+    fs::create_dir(&folder).map_err(|error| error.to_string())?;
+    let killed = cut_all(options, &[Place::Folder(folder.clone())]);
+    let removed = fs::remove_dir_all(&folder).map_err(|error| error.to_string());
+    killed.and(removed)
+}
+
 fn inside(options: &Options, _: &[String]) -> Result<(), String> {
     disk::run(Command::new("mount").args(["-t", "tmpfs", "tmpfs", PLACE]))?;
     // What does not hold is in the report, without a trace.
@@ -75,45 +90,45 @@ fn inside(options: &Options, _: &[String]) -> Result<(), String> {
     let is_asked_for = |kind: &Kind| options.filesystem.as_deref().is_none_or(|only| only == kind.name());
     for kind in Kind::ALL.into_iter().filter(is_asked_for) {
         match Disk::new(kind) {
-            Ok(disk) => disks.push((kind, disk)),
+            Ok(disk) => disks.push(Place::Disk(disk)),
             Err(why) => skip(kind.name(), &why),
         }
     }
     if options.planted { find_mistakes(options, &disks) } else { cut_all(options, &disks) }
 }
 
-fn cut_all(options: &Options, disks: &[(Kind, Disk)]) -> Result<(), String> {
+fn cut_all(options: &Options, places: &[Place]) -> Result<(), String> {
     let started = Instant::now();
     let plan = Plan {
         seed: options.seed,
-        cuts: options.cuts.div_ceil(u64::try_from(disks.len().max(1)).expect("usize fits u64")),
+        cuts: options.cuts.div_ceil(u64::try_from(places.len().max(1)).expect("usize fits u64")),
         deadline: options.seconds.map(|seconds| started + Duration::from_secs(seconds)),
         mistake: None,
     };
     let ended: Vec<(Tally, Result<(), String>)> = thread::scope(|scope| {
-        let threads: Vec<_> = disks.iter().map(|(_, disk)| scope.spawn(|| plan.run(disk))).collect();
+        let threads: Vec<_> = places.iter().map(|place| scope.spawn(|| plan.run(place))).collect();
         threads.into_iter().map(|thread| thread.join().expect("what panics is caught")).collect()
     });
     let mut violations = Vec::new();
-    for ((kind, _), (tally, ended)) in disks.iter().zip(ended) {
-        print_tally(kind.name(), &tally);
-        violations.extend(ended.err().map(|message| format!("VIOLATION on {}: {message}", kind.name())));
+    for (place, (tally, ended)) in places.iter().zip(ended) {
+        print_tally(place, &tally);
+        violations.extend(ended.err().map(|message| format!("VIOLATION on {}: {message}", place.name())));
     }
     println!("seed {}, {} s, {} violations", options.seed, started.elapsed().as_secs(), violations.len());
     if violations.is_empty() { Ok(()) } else { Err(violations.join("\n")) }
 }
 
 /// Each mistake in turn, until a power cut shows it.
-fn find_mistakes(options: &Options, disks: &[(Kind, Disk)]) -> Result<(), String> {
+fn find_mistakes(options: &Options, places: &[Place]) -> Result<(), String> {
     let names = mistakes::names();
     if names.is_empty() {
         return Err("nothing can be planted: built without --cfg diptych_planted".to_owned());
     }
-    let Some((kind, disk)) = disks.first() else { return Ok(()) };
-    println!("| mistake | cuts until found on {} | reported as |\n|---|--:|---|", kind.name());
+    let Some(place) = places.first() else { return Ok(()) };
+    println!("| mistake | cuts until found on {} | reported as |\n|---|--:|---|", place.name());
     for name in names {
         let plan = Plan { seed: options.seed, cuts: options.cuts, deadline: None, mistake: Some(&name) };
-        let (tally, found) = plan.run(disk);
+        let (tally, found) = plan.run(place);
         let Err(message) = found else { return Err(format!("{name} is not found in {} cuts", tally.cuts)) };
         println!("| `{name}` | {} | {} |", tally.cuts, message.replace('\n', " "));
     }
@@ -130,15 +145,15 @@ struct Plan<'m> {
 
 impl Plan<'_> {
     /// Files of all page sizes in turn.
-    fn run(&self, disk: &Disk) -> (Tally, Result<(), String>) {
+    fn run(&self, place: &Place) -> (Tally, Result<(), String>) {
         let mut draws = Draws::new(self.seed);
         let mut tally = Tally::default();
         while tally.cuts < self.cuts && self.deadline.is_none_or(|deadline| Instant::now() < deadline) {
             let (number, rounds) = (tally.files, ROUNDS.min(self.cuts - tally.cuts));
             let lived = match number % 3 {
-                0 => Life::<4096>::new(disk, number, self.mistake).live(rounds, &mut draws, &mut tally),
-                1 => Life::<1024>::new(disk, number, self.mistake).live(rounds, &mut draws, &mut tally),
-                _ => Life::<16384>::new(disk, number, self.mistake).live(rounds, &mut draws, &mut tally),
+                0 => Life::<4096>::new(place, number, self.mistake).live(rounds, &mut draws, &mut tally),
+                1 => Life::<1024>::new(place, number, self.mistake).live(rounds, &mut draws, &mut tally),
+                _ => Life::<16384>::new(place, number, self.mistake).live(rounds, &mut draws, &mut tally),
             };
             if let Err(message) = lived {
                 return (tally, Err(message));
@@ -148,9 +163,13 @@ impl Plan<'_> {
     }
 }
 
-fn print_tally(name: &str, tally: &Tally) {
-    println!("{name}");
-    println!("  power cuts               {}", tally.cuts);
+fn print_tally(place: &Place, tally: &Tally) {
+    println!("{}", place.name());
+    println!(
+        "  {}  {}",
+        if place.loses_the_cache() { "power cuts             " } else { "kills                  " },
+        tally.cuts
+    );
     println!("  ... before it was open   {}", tally.before_open);
     println!("  ... during recoveries    {}", tally.in_recovery);
     println!("  files                    {}", tally.files);
