@@ -186,6 +186,20 @@ fn a_full_ext4_is_a_clean_error_and_never_a_signal() {
     }
 }
 
+#[test]
+fn a_full_xfs_is_a_clean_error_and_never_a_signal() {
+    match file_of_second_process() {
+        Some(path) => fill_the_disk_of(&path),
+        // There is none smaller than 300 MiB, so most of it is taken.
+        None => run_on_small_disk(
+            "a_full_xfs_is_a_clean_error_and_never_a_signal",
+            "xfs",
+            "truncate -s 320M /mnt/image && mkfs.xfs -q /mnt/image && mount -t xfs -o loop /mnt/image /mnt/small && \
+             left=$(df --output=avail -k /mnt/small | tail -1) && fallocate -l $((left - 6000))K /mnt/small/taken",
+        ),
+    }
+}
+
 fn is_full(error: &Error) -> bool {
     matches!(error, Error::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull)
 }

@@ -12,6 +12,7 @@ use crate::verify::{compare, verify};
 /// A pager on a real file, and what it has to show.
 #[derive(Debug)]
 pub struct FileLab<const P: usize> {
+    options: PagerOptions,
     path: PathBuf,
     /// The pager, unless it failed to open.
     pub pager: Option<Pager<P>>,
@@ -20,26 +21,26 @@ pub struct FileLab<const P: usize> {
 }
 
 impl<const P: usize> FileLab<P> {
-    /// A new file.
+    /// A new file, made and opened with the options.
     ///
     /// # Errors
     ///
     /// Those of the pager.
-    pub fn create(path: &Path) -> Result<Self> {
-        let pager = PagerOptions::new().create(path)?;
+    pub fn create(options: PagerOptions, path: &Path) -> Result<Self> {
+        let pager = options.create(path)?;
         let model = Model { generation: 1, ..Model::default() };
-        Ok(FileLab { path: path.to_path_buf(), pager: Some(pager), model })
+        Ok(FileLab { options, path: path.to_path_buf(), pager: Some(pager), model })
     }
 
-    /// A file that is there. The model is what it shows.
+    /// A file that is there, opened with the options. The model is what it shows.
     ///
     /// # Errors
     ///
     /// Those of the pager.
-    pub fn open(path: &Path) -> Result<Self> {
-        let pager = PagerOptions::new().open(path)?;
+    pub fn open(options: PagerOptions, path: &Path) -> Result<Self> {
+        let pager = options.open(path)?;
         let model = shown(&pager)?;
-        Ok(FileLab { path: path.to_path_buf(), pager: Some(pager), model })
+        Ok(FileLab { options, path: path.to_path_buf(), pager: Some(pager), model })
     }
 
     /// Runs an operation on the pager and on the model. After an error the model is what it was.
@@ -55,12 +56,12 @@ impl<const P: usize> FileLab<P> {
         match operation {
             Operation::Reopen => {
                 self.pager.take().expect("it is open").close()?;
-                self.pager = Some(PagerOptions::new().open(&self.path)?);
+                self.pager = Some(self.options.open(&self.path)?);
                 self.model.settle();
             }
             Operation::Drop => {
                 self.pager = None;
-                let pager = self.pager.insert(PagerOptions::new().open(&self.path)?);
+                let pager = self.pager.insert(self.options.open(&self.path)?);
                 // As a lab on a simulated disk does, which has lost stores by then.
                 for (id, page) in self.model.regular.iter().filter(|(_, page)| !page.settled) {
                     let id = PageId::from_u64(*id).expect("the model holds ids");

@@ -8,7 +8,7 @@ use crashlab::file_lab::{FileLab, verify_file};
 use crashlab::lab::{Lab, Start};
 use crashlab::model::Model;
 use crashlab::verify::{caught, compare};
-use diptych::Error;
+use diptych::{Error, PagerOptions};
 
 use crate::folder;
 use crate::interposed::{Failing, How, Kind, fired, seen, watch};
@@ -25,10 +25,10 @@ fn start_file<const P: usize>(start: Start, path: &Path) -> Model {
 }
 
 /// Opens the file and runs the workload until a call fails. Returns whether one did.
-fn run<const P: usize>(start: Start, failing: Failing, path: &Path) -> bool {
+fn run<const P: usize>(start: Start, sparse: bool, failing: Failing, path: &Path) -> bool {
     let before = start_file::<P>(start, path);
     watch(Some(failing));
-    let opened = FileLab::<P>::open(path);
+    let opened = FileLab::<P>::open(PagerOptions::new().sparse(sparse), path);
     let mut lab = match opened {
         Ok(lab) => lab,
         Err(error) => {
@@ -81,13 +81,13 @@ fn after_failure<const P: usize>(mut lab: FileLab<P>, attempted: &Model, path: &
 }
 
 /// Fails call `n` for every `n` until a run passes untouched. Returns how many runs did not.
-fn fail_all<const P: usize>(start: Start, kind: Kind, how: How, for_ever: bool) -> u64 {
+fn fail_all<const P: usize>(start: Start, sparse: bool, kind: Kind, how: How, for_ever: bool) -> u64 {
     let folder = folder();
     let path = folder.path().join("file");
     (1..)
         .take_while(|&n| {
             let failing = Failing { kind, n, how, for_ever };
-            match caught(|| run::<P>(start, failing, &path)) {
+            match caught(|| run::<P>(start, sparse, failing, &path)) {
                 Ok(failed) => failed,
                 Err(message) => panic!("{P}/{start:?}, {failing:?}: {message}"),
             }
@@ -102,8 +102,8 @@ fn fail_with(how: How, for_ever: bool) {
         [Kind::Write, Kind::SyncData, Kind::SyncAll, Kind::SyncDirectory, Kind::Allocate, Kind::Truncate, Kind::Map];
     for kind in kinds.into_iter().chain([Kind::Read]) {
         let runs = [
-            fail_all::<1024>(Start::HalfFull, kind, how, for_ever),
-            fail_all::<4096>(Start::Full, kind, how, for_ever),
+            fail_all::<1024>(Start::HalfFull, false, kind, how, for_ever),
+            fail_all::<4096>(Start::Full, false, kind, how, for_ever),
         ];
         assert!(runs.iter().any(|runs| *runs > 0), "{kind:?} is never called");
         println!("{kind:?} {how:?} for ever {for_ever}: {runs:?} runs");
@@ -136,6 +136,16 @@ fn calls_that_fail_for_ever_with_edquot_lose_nothing() {
 }
 
 #[test]
+fn space_that_cannot_be_allocated_in_a_sparse_file_loses_nothing() {
+    for kind in [Kind::Allocate, Kind::Truncate, Kind::SyncAll, Kind::Map] {
+        for (errno, for_ever) in [(libc::ENOSPC, false), (libc::ENOSPC, true), (libc::EIO, false)] {
+            let runs = fail_all::<4096>(Start::Full, true, kind, How::Error(errno), for_ever);
+            assert!(runs > 0, "{kind:?} is never called");
+        }
+    }
+}
+
+#[test]
 fn a_creation_that_fails_leaves_no_name_behind() {
     let folder = folder();
     let path = folder.path().join("file");
@@ -143,7 +153,7 @@ fn a_creation_that_fails_leaves_no_name_behind() {
         for (errno, for_ever) in [(libc::EIO, false), (libc::EIO, true), (libc::ENOSPC, false), (libc::ENOSPC, true)] {
             for n in 1.. {
                 watch(Some(Failing { kind, n, how: How::Error(errno), for_ever }));
-                let created = FileLab::<4096>::create(&path);
+                let created = FileLab::<4096>::create(PagerOptions::new(), &path);
                 seen();
                 match created {
                     Ok(lab) => {
@@ -177,7 +187,7 @@ fn untouched(kind: Kind, how: How) {
     for start in Start::ALL {
         let mut model = start_file::<4096>(start, &path);
         watch(Some(Failing { kind, n: 1, how, for_ever: true }));
-        let mut lab = FileLab::<4096>::open(&path).expect("it opens");
+        let mut lab = FileLab::<4096>::open(PagerOptions::new(), &path).expect("it opens");
         lab.model = model;
         workload().iter().for_each(|operation| lab.run(operation).expect("nothing fails"));
         seen();

@@ -75,7 +75,7 @@ fn compare<const P: usize>(start: Start, operation: &Operation, path: &Path) {
     fs::write(path, image.to_vec()).expect("a file can be written");
 
     watch(None);
-    let mut real = FileLab::<P>::open(path).expect("it opens");
+    let mut real = FileLab::<P>::open(PagerOptions::new(), path).expect("it opens");
     real.model = model.clone();
     real.run(operation).expect("nothing fails");
     real.pager.as_mut().expect("it is open").sync().expect("nothing fails");

@@ -67,9 +67,11 @@ fn acknowledge(line: &str) {
 }
 
 fn work<const P: usize>(job: Job, seed: u64, path: &Path) -> Result<(), Error> {
+    // Of every second worker the file grows without space, which is allocated when pages are handed out.
+    let options = PagerOptions::new().sparse(seed % 2 == 1);
     let mut lab = match job {
-        Job::Create => FileLab::<P>::create(path)?,
-        Job::Open => FileLab::<P>::open(path)?,
+        Job::Create => FileLab::<P>::create(options, path)?,
+        Job::Open => FileLab::<P>::open(options, path)?,
         Job::Recover => loop {
             let pager = PagerOptions::new().open::<P>(path)?;
             acknowledge(&format!("generation {}", pager.generation()));
