@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::Path;
 
+use crashlab::draws::Draws;
 use crashlab::file_lab::{FileLab, shown};
 use crashlab::lab::{Lab, Start};
 use crashlab::operation::Operation;
@@ -67,8 +68,8 @@ fn simulated_steps(disk: &SimDisk) -> Vec<Step> {
     calls.collect()
 }
 
-/// Opens, runs the operation and a sync on both, and compares.
-fn compare<const P: usize>(start: Start, operation: &Operation, path: &Path) {
+/// Opens, runs the operations and a sync on both, and compares.
+fn compare<const P: usize>(start: Start, operations: &[Operation], path: &Path) {
     let Lab { disk, pager, model, .. } = Lab::<P>::start(start);
     drop(pager);
     let image = disk.cached_image();
@@ -77,7 +78,7 @@ fn compare<const P: usize>(start: Start, operation: &Operation, path: &Path) {
     watch(None);
     let mut real = FileLab::<P>::open(PagerOptions::new(), path).expect("it opens");
     real.model = model.clone();
-    real.run(operation).expect("nothing fails");
+    operations.iter().for_each(|operation| real.run(operation).expect("nothing fails"));
     real.pager.as_mut().expect("it is open").sync().expect("nothing fails");
     let calls = seen();
 
@@ -86,7 +87,7 @@ fn compare<const P: usize>(start: Start, operation: &Operation, path: &Path) {
     // As opening the real file did, which reads every protected page.
     shown(&pager).expect("it is whole");
     let mut simulated = Lab::around(disk, pager, model);
-    simulated.run(operation).expect("nothing fails");
+    operations.iter().for_each(|operation| simulated.run(operation).expect("nothing fails"));
     simulated.pager.as_mut().expect("it is open").sync().expect("nothing fails");
 
     assert_eq!(real_steps(&calls), simulated_steps(&simulated.disk));
@@ -135,9 +136,28 @@ fn compare_all<const P: usize>() {
     for start in Start::ALL {
         for (at, operation) in operations().iter().enumerate() {
             let path = folder.path().join("file");
-            reported_as(&format!("{P}/{start:?}/{at}: {operation:?}"), || compare::<P>(start, operation, &path));
+            reported_as(&format!("{P}/{start:?}/{at}: {operation:?}"), || {
+                compare::<P>(start, std::slice::from_ref(operation), &path);
+            });
             fs::remove_file(&path).expect("it is there");
         }
+    }
+}
+
+/// Long runs, drawn from a seed.
+fn compare_drawn<const P: usize>() {
+    let folder = folder();
+    for seed in 0..6 {
+        let mut draws = Draws::new(seed);
+        let drawn = (0..60).flat_map(|_| match draws.operation() {
+            // The simulated disk loses stores that no call has seen when the pager is dropped.
+            Operation::Drop => vec![Operation::Sync, Operation::Drop],
+            other => vec![other],
+        });
+        let operations: Vec<Operation> = drawn.collect();
+        let path = folder.path().join("file");
+        reported_as(&format!("{P}, seed {seed}"), || compare::<P>(Start::HalfFull, &operations, &path));
+        fs::remove_file(&path).expect("it is there");
     }
 }
 
@@ -161,4 +181,11 @@ fn a_real_file_sees_the_calls_of_the_simulated_disk_with_pages_of_4_kib() {
 #[test]
 fn a_real_file_sees_the_calls_of_the_simulated_disk_with_pages_of_16_kib() {
     compare_all::<16384>();
+}
+
+#[test]
+fn a_real_file_sees_the_calls_of_the_simulated_disk_in_long_runs() {
+    compare_drawn::<1024>();
+    compare_drawn::<4096>();
+    compare_drawn::<16384>();
 }
