@@ -6,6 +6,8 @@
 //! The checks read tokens, not text: comments and literals do not count, and imports of tests neither. Each check is a
 //! function from sources to findings, so that it is itself tested on sources that break its rule.
 
+#[path = "architecture/documents.rs"]
+mod documents;
 #[path = "architecture/imports.rs"]
 mod imports;
 #[path = "architecture/rules.rs"]
@@ -16,8 +18,9 @@ mod source;
 use std::fs;
 use std::path::Path;
 
+use documents::{missing_tests, rules_without_proof};
 use imports::{circular_imports, upward_imports};
-use rules::{empty_names, glob_imports, put_off, too_long, unsafe_against, without_header};
+use rules::{empty_names, glob_imports, put_off, stores_through_the_map, too_long, unsafe_against, without_header};
 use source::Source;
 
 fn root() -> &'static Path {
@@ -95,17 +98,25 @@ fn nothing_is_put_off() {
 }
 
 #[test]
-fn every_test_that_the_design_names_is_there() {
-    let design = fs::read_to_string(root().join("docs/design.md")).expect("the design is there");
-    let quoted = design.split('`').skip(1).step_by(2);
-    // Names of tests are sentences; nothing else that the document quotes has so many words.
-    let named = quoted
-        .filter(|name| name.matches('_').count() >= 3 && !name.contains(|c: char| c != '_' && !c.is_alphanumeric()));
+fn every_test_that_a_document_names_is_there() {
     let sources = package();
-    let is_there = |name: &&str| sources.iter().any(|source| source.text.contains(&format!("fn {name}(")));
-    let missing: Vec<String> = named
-        .filter(|name| !is_there(name))
-        .map(|name| format!("docs/design.md: no test is called `{name}`"))
-        .collect();
+    let mut missing = Vec::new();
+    for document in ["docs/design.md", "docs/proof.md"] {
+        let text = fs::read_to_string(root().join(document)).expect("the document is there");
+        missing.extend(
+            missing_tests(&text, &sources).iter().map(|name| format!("{document}: no test is called `{name}`")),
+        );
+    }
     assert_none(&missing);
+}
+
+#[test]
+fn every_rule_has_a_test_or_a_planted_mistake_that_fails_without_it() {
+    let proof = fs::read_to_string(root().join("docs/proof.md")).expect("the document is there");
+    assert_none(&rules_without_proof(&proof, &package()));
+}
+
+#[test]
+fn the_engine_stores_through_the_map_only_where_users_do() {
+    assert_none(&stores_through_the_map(&package()));
 }

@@ -6,6 +6,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use crashlab::forgery::Forgery;
 use diptych::{Block, Error, PageId, Pager, PagerOptions, ProtectedPageId, SimDisk, SimImage, TwinCopy};
 use tempfile::TempDir;
 
@@ -365,4 +366,58 @@ fn a_listed_page_past_the_end_is_refused_though_its_content_is_not_looked_at() {
         );
         assert_eq!(disk.cached_image().fingerprint(), before);
     }
+}
+
+#[test]
+fn after_the_last_generation_nothing_is_committed_and_reading_goes_on() {
+    const LAST: u64 = (1 << 63) - 1;
+    let ([_, newer], [_, newest]) = two_generations();
+    let mut forgery = Forgery::of(&newer);
+    let (slot, metadata) = (forgery.live_slot(), forgery.live_metadata());
+    forgery.put_u64(slot + 24, LAST);
+    forgery.put_u64(metadata + 32, LAST);
+    forgery.mend_block(metadata);
+    forgery.name_metadata();
+    let disk = SimDisk::from_image(forgery.image);
+    let mut pager = PagerOptions::new().open_on::<P>(&disk).unwrap();
+    let before = disk.cached_image();
+    assert!(matches!(pager.alloc(), Err(Error::LastGeneration { generation: LAST })));
+    assert!(matches!(pager.alloc_protected(), Err(Error::LastGeneration { generation: LAST })));
+    assert_eq!(shown(&pager).unwrap(), Shown { generation: LAST, ..newest });
+    assert_eq!(pager.check(), []);
+    assert!(disk.cached_image() == before);
+}
+
+/// The copies that do not count are looked at as well: the next commit, or the next power cut, may need them.
+#[test]
+#[cfg(unix)]
+fn a_check_names_every_block_of_the_reserved_region_that_rots_while_the_file_is_open() {
+    use std::os::unix::fs::FileExt;
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("file");
+    let mut pager = Pager::<P>::create(&path).unwrap();
+    pager.alloc().unwrap();
+    pager.alloc().unwrap();
+    let slots = [Block::Slot(0), Block::Slot(1)];
+    let metadata = [TwinCopy::A, TwinCopy::B].map(Block::Metadata);
+    let blocks = [Block::Identity].into_iter().chain(slots).chain(metadata);
+    let file = fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
+    for (at, block) in (0..).zip(blocks) {
+        let mut byte = [0];
+        let offset = at * BLOCK as u64 + 20;
+        file.read_exact_at(&mut byte, offset).unwrap();
+        file.write_all_at(&[!byte[0]], offset).unwrap();
+        let found: Vec<Block> = pager.check().iter().map(|finding| finding.block).collect();
+        assert_eq!(found, [block]);
+        file.write_all_at(&byte, offset).unwrap();
+        assert_eq!(pager.check(), []);
+    }
+    // A whole copy that is newer than the live one is as wrong.
+    let mut copies = [[0; BLOCK], [0; BLOCK]];
+    file.read_exact_at(&mut copies[0], 3 * BLOCK as u64).unwrap();
+    file.read_exact_at(&mut copies[1], 4 * BLOCK as u64).unwrap();
+    let live = usize::from(copies[1][32] > copies[0][32]);
+    file.write_all_at(&copies[live], (4 - live as u64) * BLOCK as u64).unwrap();
+    let found: Vec<&str> = pager.check().iter().map(|finding| finding.field).collect();
+    assert_eq!(found, ["generation"]);
 }

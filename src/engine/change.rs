@@ -142,7 +142,8 @@ impl Engine {
         })?;
         // No metadata may name a page beyond a length that a barrier has covered.
         if !is_planted(Mistake::TotalNamedBeforeTheLengthIsSynced) {
-            self.barrier(Barrier::Length)?;
+            let bytes_alone = is_planted(Mistake::GrowthSyncedWithoutItsLength);
+            self.barrier(if bytes_alone { Barrier::Bytes } else { Barrier::Length })?;
         }
         // The storage has cut the tail off before it grew.
         self.has_tail = false;

@@ -159,8 +159,14 @@ impl Engine {
             let Some((page, bytes)) = self.read_reserved(findings, block) else { continue };
             let live = copy == self.live_metadata;
             match MetadataRecord::decode(&bytes) {
-                // The other copy may hold what a failed attempt left; the next one writes it whole.
-                Err(defect) if live => findings.push(block, page, defect),
+                // The other copy may hold what a failed attempt left; then the pager is poisoned.
+                Err(defect) if live || !self.poisoned => findings.push(block, page, defect),
+                Ok(MetadataRecord::Commit(metadata))
+                    if !live && metadata.generation >= self.live.generation && !self.poisoned =>
+                {
+                    let expected = self.live.generation - 1;
+                    findings.push(block, page, Defect { field: "generation", expected, found: metadata.generation });
+                }
                 Ok(MetadataRecord::Commit(metadata)) if live => {
                     let state = &self.live;
                     let fields = [

@@ -116,6 +116,12 @@ struct RegularPages<'p> {
     overwritten: Vec<(u64, &'p [u8])>,
 }
 
+/// For a planted mistake.
+fn is_page_of_zeros(owned: Owned, content: &Content) -> bool {
+    let Content::Bytes(buffer) = content else { return false };
+    matches!(owned, Owned::Page(_)) && buffer.as_bytes().iter().all(|byte| *byte == 0)
+}
+
 impl Engine {
     /// Makes a stage live, durably, or leaves everything as it was, or poisons. A stage without changes is no commit.
     pub(crate) fn commit(&mut self, stage: Stage) -> Result<()> {
@@ -123,7 +129,7 @@ impl Engine {
         if stage.is_empty() && !stage.state().differs_from(&self.live) {
             return Ok(());
         }
-        let (mut state, contents) = stage.into_commit();
+        let (mut state, mut contents) = stage.into_commit();
         assert_eq!(
             state.generation, self.live.generation,
             "a transaction holds the pager, so no other commits beside it"
@@ -138,6 +144,13 @@ impl Engine {
         let recycled = self.zero_pages.remove(&handed_out);
         for kind in [PageKind::Engine, PageKind::TableOwned] {
             self.zero_pages.remove(&state.handed_out_since(&self.live, kind));
+        }
+
+        if is_planted(Mistake::FreedPagesZeroedByTheirCommit) {
+            self.zero(&self.live.handed_out_since(&state, PageKind::Regular), &BTreeMap::new())?;
+        }
+        if is_planted(Mistake::WrittenZerosElided) {
+            contents.retain(|owned, content| !is_page_of_zeros(*owned, content));
         }
 
         // All memory that turning over needs is taken before the slot is written.

@@ -175,7 +175,10 @@ impl Engine {
             self.write_blocks(&slots, SLOT_OFFSETS)?;
             self.write_blocks(&copies, METADATA_OFFSETS)?;
         }
-        if !is_planted(Mistake::RecoveryWithoutABarrier) {
+        if is_planted(Mistake::RecoveryBarrierFailureIgnored) {
+            let _ = self.barrier(Barrier::Length);
+            self.poisoned = false;
+        } else if !is_planted(Mistake::RecoveryWithoutABarrier) {
             self.barrier(Barrier::Length)?;
         }
         Ok(slots)

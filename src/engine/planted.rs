@@ -44,6 +44,12 @@ pub enum Mistake {
     ManyRegularPagesWithoutABarrier,
     /// Section 7 of the design: metadata names pages of a length that no barrier has covered.
     TotalNamedBeforeTheLengthIsSynced,
+    /// Section 7: growth passes a barrier of the bytes, which says nothing of the length.
+    GrowthSyncedWithoutItsLength,
+    /// I2: a commit fills the pages that it frees with zeros, before it is durable.
+    FreedPagesZeroedByTheirCommit,
+    /// Section 8: a fresh page of zeros that was written is left to the zeros that come after the commit.
+    WrittenZerosElided,
     /// Section 8: a page that somebody had before shows what that one wrote.
     RecycledPagesNotZeroed,
     /// Section 8: a sync does not know of stores through the map.
@@ -58,6 +64,8 @@ pub enum Mistake {
     WriteElidedWhereTheCacheAgrees,
     /// I4: what recovery wrote is not behind a barrier when the pager is handed out.
     RecoveryWithoutABarrier,
+    /// I5: the barrier behind what recovery wrote failed, and the pager is handed out.
+    RecoveryBarrierFailureIgnored,
     /// I4: metadata that was refused is voided where it is bad, and not where it is newer than the verdict.
     OnlyBadMetadataVoided,
     /// I4: a refused metadata copy stays as it is, though the report says that it is void.

@@ -207,3 +207,75 @@ fn a_sparse_file_of_eight_tebibytes_is_filled_by_runs_and_reopened() {
     assert_eq!(engine.alloc(&mut stage, 0).unwrap(), first);
     assert_eq!(engine.alloc(&mut stage, PAGES - 1).unwrap(), last);
 }
+
+/// A file whose map shows a copy of it, as it does on some network filesystems.
+#[derive(Debug)]
+struct Incoherent(FileStorage);
+
+impl Storage for Incoherent {
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.0.read_at(buffer, offset)
+    }
+    fn map(&mut self, len: u64, reserve: u64) -> io::Result<Region> {
+        let mut region = Region::anonymous(len, reserve)?;
+        let whole = usize::try_from(len).expect("a small file");
+        self.0.read_at(region.bytes_mut(0, whole), 0)?;
+        Ok(region)
+    }
+    fn write_at(&mut self, region: &mut Region, parts: &[&[u8]], offset: u64) -> io::Result<()> {
+        self.0.write_at(region, parts, offset)
+    }
+    fn grow(&mut self, region: &mut Region, len: u64, sparse: bool) -> io::Result<()> {
+        self.0.grow(region, len, sparse)
+    }
+    fn cut(&mut self, region: &mut Region, len: u64) -> io::Result<()> {
+        self.0.cut(region, len)
+    }
+    fn allocate(&mut self, offset: u64, len: u64) -> io::Result<()> {
+        self.0.allocate(offset, len)
+    }
+    fn available(&self) -> io::Result<u64> {
+        self.0.available()
+    }
+    fn remove(&mut self) -> io::Result<()> {
+        self.0.remove()
+    }
+    fn has_holes(&self) -> io::Result<bool> {
+        self.0.has_holes()
+    }
+    fn barrier(&mut self, region: &mut Region, barrier: Barrier) -> io::Result<()> {
+        self.0.barrier(region, barrier)
+    }
+    fn sync_directory(&mut self) -> io::Result<()> {
+        self.0.sync_directory()
+    }
+}
+
+#[test]
+fn a_map_that_does_not_show_what_is_written_is_refused_and_leaves_the_file_as_it_was() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("pages");
+    let mut engine = create(&path, 4096, options());
+    let mut stage = engine.stage().unwrap();
+    engine.alloc(&mut stage, 0).unwrap();
+    engine.commit(stage).unwrap();
+    engine.close().unwrap();
+    let before = std::fs::read(&path).unwrap();
+    let storage = Incoherent(FileStorage::open(&path).unwrap());
+    let refused = Engine::open(Box::new(storage), 4096, options());
+    assert!(matches!(refused, Err(Error::Incoherent { path: named }) if named == path));
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+
+    let new_path = directory.path().join("new");
+    let new = NewFile::new(4096, FileId::new([7; 16]));
+    let storage = Incoherent(FileStorage::create(&new_path, &new.reserved, new.len, false).unwrap());
+    let refused = Engine::create(Box::new(storage), &new, options());
+    assert!(matches!(refused, Err(Error::Incoherent { .. })));
+    assert!(!new_path.exists(), "a file that cannot be used is not made");
+}

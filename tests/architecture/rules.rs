@@ -96,6 +96,27 @@ pub(crate) fn glob_imports(sources: &[Source]) -> Vec<String> {
     findings
 }
 
+/// Stores of the engine through its region elsewhere than in the file that lends pages to users. Everything that is staged is
+/// written through the storage: the kernel writes a map back whenever it likes.
+pub(crate) fn stores_through_the_map(sources: &[Source]) -> Vec<String> {
+    let mut findings = Vec::new();
+    let is_engine = |source: &&Source| source.path.starts_with("src/engine/") && !source.path.ends_with("tests.rs");
+    for source in sources.iter().filter(is_engine) {
+        let tokens = tokens(source.before_tests());
+        let stores = tokens.windows(3).filter(|three| {
+            let method = three[2].word().unwrap_or_default();
+            three[0].word() == Some("region") && three[1].is('.') && matches!(method, "bytes_mut" | "disjoint_mut")
+        });
+        let count = stores.count();
+        // One page, and several of them.
+        let lent = if source.path == "src/engine/mod.rs" { 2 } else { 0 };
+        if count != lent {
+            findings.push(format!("{}: stores through the map in {count} places, not {lent}", source.shown()));
+        }
+    }
+    findings
+}
+
 /// Macros and attributes that put something off.
 pub(crate) fn put_off(sources: &[Source]) -> Vec<String> {
     let mut findings = Vec::new();
@@ -124,6 +145,15 @@ fn unsafe_is_compared_with_the_ledger_both_ways() {
     let findings = unsafe_against(&files, "# Ledger\n\n## `src/c.rs`\n");
     assert_eq!(findings, ["src/a.rs: `unsafe` outside the ledger", "docs/UNSAFE.md: src/c.rs has no `unsafe`"]);
     assert_eq!(unsafe_against(&files, "## `src/a.rs`\n"), NO_FINDINGS);
+}
+
+#[test]
+fn a_store_of_the_engine_through_the_map_is_found() {
+    let lends = "fn a() { self.region.bytes_mut(0, 1) } fn b() { self.region.disjoint_mut([0], 1) }";
+    let files = sources(&[("src/engine/mod.rs", lends), ("src/engine/commit.rs", "self.region.bytes(0, 1)")]);
+    assert_eq!(stores_through_the_map(&files), NO_FINDINGS);
+    let files = sources(&[("src/engine/mod.rs", lends), ("src/engine/commit.rs", "self.region.bytes_mut(0, 1)")]);
+    assert_eq!(stores_through_the_map(&files), ["engine/commit.rs: stores through the map in 1 places, not 0"]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crashlab::model::Model;
 use crashlab::operation::{End, Operation, Step};
 use crashlab::verify::{damaged_sectors, reported, verify, verify_cycle};
 use crashlab::workload::each_operation;
-use diptych::{CrashOptions, SimDisk, SimImage, TornUnit};
+use diptych::{CrashOptions, Damage, SimDisk, SimImage, Subset, Tail, TornUnit};
 use proptest::prelude::{ProptestConfig, prop, proptest};
 
 use crate::strategy::operation;
@@ -106,6 +106,68 @@ fn every_operation_is_atomic_with_pages_of_16_kib() {
 #[test]
 fn every_operation_is_atomic_on_disks_that_tear_4096_bytes() {
     crash_each_operation::<4096>(TornUnit::Block);
+}
+
+/// What the crash tests leave of the operations: no image is made, the names of the states are looked at.
+#[test]
+fn the_crash_tests_break_every_assumption_that_is_not_made() {
+    let mut broken = HashSet::new();
+    for torn_unit in [TornUnit::Sector, TornUnit::Block] {
+        let options = CrashOptions::new().sample_limit(60).exhaustive_limit(8).torn_unit(torn_unit).page_size(4096);
+        for (start, operation) in Start::ALL
+            .into_iter()
+            .flat_map(|start| each_operation().into_iter().map(move |operation| (start, operation)))
+        {
+            let mut lab = Lab::<4096>::start(start);
+            let first = lab.disk.epoch_count() - 1;
+            lab.run(&operation).expect("nothing fails");
+            for epoch in (first..lab.disk.epoch_count()).filter_map(|epoch| lab.disk.epoch(epoch)) {
+                let newest = *epoch.lengths().last().expect("a file has a length");
+                for state in lab.disk.crash_states(epoch.index(), &options) {
+                    let point = state.point();
+                    let damage = point.damage.map(|damage| match damage {
+                        Damage::Torn { .. } => "torn",
+                        Damage::Junk { .. } => "junk",
+                        _ => "unreadable",
+                    });
+                    let subset = match point.subset {
+                        Subset::Exact(_) => "any of a few",
+                        Subset::Prefix(_) => "the first",
+                        Subset::AllBut { .. } => "all but one",
+                        Subset::Only { .. } => "only one",
+                        Subset::Pages { .. } => "page by page",
+                        _ => "drawn",
+                    };
+                    let length = if point.length == newest { "the newest length" } else { "another length" };
+                    let tail = if point.tail == Tail::Junk { "junk in new space" } else { "zeros in new space" };
+                    let seen = [damage.unwrap_or("whole"), subset, length, tail];
+                    broken.extend(seen.map(|seen| (torn_unit, seen)));
+                }
+            }
+        }
+    }
+    let expected = [
+        "torn",
+        "junk",
+        "unreadable",
+        "whole",
+        "any of a few",
+        "the first",
+        "all but one",
+        "only one",
+        "drawn",
+        "the newest length",
+        "another length",
+        "junk in new space",
+        "zeros in new space",
+    ];
+    for (torn_unit, seen) in
+        [TornUnit::Sector, TornUnit::Block].into_iter().flat_map(|unit| expected.map(|seen| (unit, seen)))
+    {
+        assert!(broken.contains(&(torn_unit, seen)), "{torn_unit:?}: no state is {seen}");
+    }
+    // A page has several sectors, and one block.
+    assert!(broken.contains(&(TornUnit::Sector, "page by page")));
 }
 
 /// A commit that writes more regular pages than the metadata can list.

@@ -19,7 +19,7 @@ use diptych::{CallKind, CrashOptions, CrashPoint, Damage, Error, FaultPlan, Mist
 const P: usize = 4096;
 const BLOCK: u64 = 4096;
 
-const ALL: [Mistake; 38] = [
+const ALL: [Mistake; 42] = [
     Mistake::FirstBarrierDropped,
     Mistake::SecondBarrierDropped,
     Mistake::SlotWrittenBeforeTheBarrier,
@@ -36,6 +36,9 @@ const ALL: [Mistake; 38] = [
     Mistake::PageReusedByTheCommitThatFreesIt,
     Mistake::ManyRegularPagesWithoutABarrier,
     Mistake::TotalNamedBeforeTheLengthIsSynced,
+    Mistake::GrowthSyncedWithoutItsLength,
+    Mistake::FreedPagesZeroedByTheirCommit,
+    Mistake::WrittenZerosElided,
     Mistake::RecycledPagesNotZeroed,
     Mistake::StoreThroughTheMapForgotten,
     Mistake::RollbackForgetsContents,
@@ -43,6 +46,7 @@ const ALL: [Mistake; 38] = [
     Mistake::RecoverySyncsInsteadOfWriting,
     Mistake::WriteElidedWhereTheCacheAgrees,
     Mistake::RecoveryWithoutABarrier,
+    Mistake::RecoveryBarrierFailureIgnored,
     Mistake::OnlyBadMetadataVoided,
     Mistake::RefusedMetadataLeftStanding,
     Mistake::RefusedSlotLeftStanding,
@@ -83,6 +87,7 @@ fn sequences() -> Vec<(&'static str, Vec<Operation>)> {
         ("alloc", vec![Alloc]),
         ("free", vec![Free(0)]),
         ("free, alloc", vec![Free(0), Alloc]),
+        ("store, sync, free", vec![Store(0, 0x5a), Sync, Free(0)]),
         ("write a protected page", vec![WriteProtected(1, 0x51)]),
         ("alloc 2 protected pages", vec![AllocProtectedBulk(2)]),
         ("alloc, store, sync", vec![Alloc, Store(0, 0x53), Sync]),
@@ -94,6 +99,10 @@ fn sequences() -> Vec<(&'static str, Vec<Operation>)> {
         (
             "alloc and write 2 pages",
             vec![commit(vec![Step::Alloc, Step::Alloc, Step::Write(254, 5), Step::Write(255, 6)])],
+        ),
+        (
+            "store, free, alloc and write zeros",
+            vec![Store(0, 0x59), Sync, Free(0), commit(vec![Step::Alloc, Step::Write(0, 0)])],
         ),
         ("free and alloc in one", vec![commit(vec![Step::Free(0), Step::Alloc])]),
         ("roll back to a savepoint", vec![commit(savepoint)]),
@@ -256,6 +265,17 @@ fn recovery_cut_off(watch: &mut Watch) {
         let options = CrashOptions::new().sample_limit(20).exhaustive_limit(4);
         let epochs = epoch..lab.disk.epoch_count();
         for state in epochs.flat_map(|epoch| lab.disk.crash_states(epoch, &options)).step_by(5) {
+            for n in 1.. {
+                watch.look(|| format!("{name}; {:?}, barrier {n} of opening fails", state.point().subset));
+                let disk = SimDisk::from_image(state.image());
+                disk.fail(FaultPlan::nth(CallKind::Barrier, n));
+                let opened = PagerOptions::new().open_on::<P>(&disk);
+                if disk.faults_fired() == 0 {
+                    break;
+                }
+                assert!(opened.is_err_and(|error| error.is_io()), "opening succeeds though a barrier fails");
+                verify::<P>(disk.crash_now(|_| false), &before, &lab.model, 8);
+            }
             let disk = SimDisk::from_image(state.image());
             let opened = PagerOptions::new().open_on::<P>(&disk).expect("recovery succeeds");
             let at_once = opened.generation().to_u64();
