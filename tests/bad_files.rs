@@ -421,3 +421,60 @@ fn a_check_names_every_block_of_the_reserved_region_that_rots_while_the_file_is_
     let found: Vec<&str> = pager.check().iter().map(|finding| finding.field).collect();
     assert_eq!(found, ["generation"]);
 }
+
+/// The offsets of the slots: the newest first.
+fn slots_by_generation(image: &SimImage) -> [u64; 2] {
+    let generation = |slot: u64| {
+        let mut bytes = [0; 8];
+        image.read(slot + 24, &mut bytes);
+        u64::from_le_bytes(bytes)
+    };
+    if generation(4096) > generation(8192) { [4096, 8192] } else { [8192, 4096] }
+}
+
+fn with_block_copied(image: &SimImage, from: u64, to: u64) -> SimImage {
+    let mut block = [0; BLOCK];
+    image.read(from, &mut block);
+    let mut copied = image.clone();
+    copied.write(to, &block);
+    copied
+}
+
+#[test]
+fn a_slot_written_over_the_other_one_is_voided_and_reported() {
+    let ([_, image], [_, newest]) = two_generations();
+    let [newer, older] = slots_by_generation(&image);
+    for (from, to, is_adopted) in [(newer, older, false), (older, newer, true)] {
+        let disk = SimDisk::from_image(with_block_copied(&image, from, to));
+        let pager = PagerOptions::new().open_on::<P>(&disk).unwrap();
+        assert_eq!(pager.recovery().adopted, is_adopted);
+        assert!(!pager.recovery().is_clean());
+        assert_eq!(shown(&pager).unwrap(), newest);
+        assert_eq!(pager.check(), []);
+        drop(pager);
+        assert!(PagerOptions::new().open_on::<P>(&disk).unwrap().recovery().is_clean());
+    }
+}
+
+/// No crash makes two slots the same, so the one that was overwritten may have named a commit that was acknowledged.
+#[test]
+fn a_commit_whose_slot_the_older_one_overwrote_is_not_passed_over_in_silence() {
+    let disk = SimDisk::new();
+    let mut pager = PagerOptions::new().create_on::<P>(&disk).unwrap();
+    pager.alloc().unwrap();
+    let mut tx = pager.transaction().unwrap();
+    let page = tx.alloc().unwrap();
+    tx.page_mut(page).unwrap().fill(1);
+    tx.commit().unwrap();
+    let generation = pager.generation().to_u64();
+    // From here on the list of the commit does not prove it.
+    pager.page_mut(page).unwrap().fill(2);
+    pager.close().unwrap();
+
+    let image = disk.cached_image();
+    let [newer, older] = slots_by_generation(&image);
+    let damaged = with_block_copied(&image, older, newer);
+    let error = PagerOptions::new().open_on::<P>(&SimDisk::from_image(damaged)).unwrap_err();
+    let Error::Ambiguous { candidate, stands, page: differs } = error else { panic!("{error}") };
+    assert_eq!((candidate, stands, differs), (generation, generation - 1, page.to_u64()));
+}

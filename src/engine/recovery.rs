@@ -447,6 +447,17 @@ mod tests {
     }
 
     #[test]
+    fn a_slot_that_repeats_the_other_one_has_lost_what_it_held() {
+        let evidence = ([slot(7, A), slot(7, A)], [metadata(7), metadata(6)]);
+        takes(decide(evidence.0, evidence.1, WHOLE, false), 7, SECOND, NONE);
+        let evidence = ([slot(7, A), slot(7, A)], [metadata(7), metadata(8)]);
+        assert!(takes(decide(evidence.0, evidence.1, WHOLE, false), 8, NONE, NONE).adopted);
+        let finds = [Finds::Whole, Finds::OtherPage];
+        let refused = decide(evidence.0, evidence.1, finds, false);
+        assert!(matches!(refused, Err(Refusal::Ambiguous { candidate: 8, stands: 7, page: 9 })));
+    }
+
+    #[test]
     fn two_slots_of_one_generation_that_differ_are_refused() {
         let refused = decide([slot(7, A), slot(7, B)], [metadata(7), metadata(7)], WHOLE, false);
         assert!(matches!(refused, Err(Refusal::Block(Block::Slot(1), _))));

@@ -13,6 +13,8 @@ use crate::storage::{Barrier, FileStorage, Region, Storage};
 use super::new_file::NewFile;
 use super::{Engine, EngineOptions, Owned, Verification};
 
+mod bad_files;
+
 fn options() -> EngineOptions {
     EngineOptions {
         growth_limit: 64 << 20,

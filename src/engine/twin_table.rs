@@ -177,12 +177,7 @@ impl TwinTable {
     pub(super) fn make_room<E>(&mut self, index: u64, mut place: impl FnMut() -> Result<[u64; 2], E>) -> Result<(), E> {
         while index >= self.capacity() {
             let copies = place()?;
-            let mut entries = [TwinEntry::EMPTY; NODE_FANOUT];
-            entries[..TOP_LEN].copy_from_slice(&self.top);
-            self.levels.push(SparseTree::default());
-            self.insert_node((self.levels.len() - 1, 0), entries);
-            self.top = [TwinEntry::EMPTY; TOP_LEN];
-            self.top[0] = unwritten(copies);
+            self.raise(copies);
         }
         let mut path = Vec::with_capacity(self.levels.len());
         let mut at = index;
@@ -198,6 +193,16 @@ impl TwinTable {
             }
         }
         Ok(())
+    }
+
+    /// Moves the top down into a new node, whose copies get their place here.
+    pub(super) fn raise(&mut self, copies: [u64; 2]) {
+        let mut entries = [TwinEntry::EMPTY; NODE_FANOUT];
+        entries[..TOP_LEN].copy_from_slice(&self.top);
+        self.levels.push(SparseTree::default());
+        self.insert_node((self.levels.len() - 1, 0), entries);
+        self.top = [TwinEntry::EMPTY; TOP_LEN];
+        self.top[0] = unwritten(copies);
     }
 
     /// The lowest index without an entry; the table may have to make room for it.

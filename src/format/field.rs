@@ -69,7 +69,7 @@ impl<const N: usize> Field<N> {
     /// The field as a row of its structure's table.
     #[cfg(test)]
     pub(crate) const fn spec(self, name: &'static str) -> FieldSpec {
-        FieldSpec { name, offset: self.offset, len: N }
+        FieldSpec { name, offset: self.offset, len: N, parts: &[] }
     }
 }
 
@@ -107,6 +107,21 @@ pub(crate) struct FieldSpec {
     pub(crate) offset: usize,
     /// Its length in bytes.
     pub(crate) len: usize,
+    /// The rows of what it holds over and over; none for a field that is one number, or bytes without a table.
+    pub(crate) parts: &'static [FieldSpec],
+}
+
+#[cfg(test)]
+impl FieldSpec {
+    /// The row of a field that holds structures of the table `parts`, one behind the other.
+    pub(crate) const fn made_of(self, parts: &'static [FieldSpec]) -> FieldSpec {
+        FieldSpec { parts, ..self }
+    }
+
+    /// Where the field ends.
+    pub(crate) const fn end(&self) -> usize {
+        self.offset + self.len
+    }
 }
 
 #[cfg(test)]

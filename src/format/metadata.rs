@@ -162,9 +162,9 @@ impl Metadata {
         Self::LIST_LEN.spec("regular list length"),
         Self::FREE_MAP_HEIGHT.spec("free-map height"),
         Self::DIRECTORY_HEIGHT.spec("directory height"),
-        Self::FREE_MAP_TOP.spec("free-map top"),
-        Self::DIRECTORY_TOP.spec("directory top"),
-        Self::LIST.spec("regular list"),
+        Self::FREE_MAP_TOP.spec("free-map top").made_of(TwinEntry::FIELDS),
+        Self::DIRECTORY_TOP.spec("directory top").made_of(TwinEntry::FIELDS),
+        Self::LIST.spec("regular list").made_of(ROW_FIELDS),
         Self::RESERVED_TAIL.spec("reserved"),
         Self::CRC.spec("crc"),
     ];
@@ -300,6 +300,10 @@ impl RegularList {
 const ROW_PAGE: Field<8> = Field::at(0);
 const ROW_CHECKSUM: Field<8> = ROW_PAGE.then();
 const _: () = assert!(ROW_CHECKSUM.end() == ROW_LEN, "a row of the regular list is 16 bytes");
+
+/// A row of the regular list, for tests that damage each.
+#[cfg(test)]
+const ROW_FIELDS: &[FieldSpec] = &[ROW_PAGE.spec("listed page"), ROW_CHECKSUM.spec("listed checksum")];
 
 const _: () = assert!(REGULAR_LIST_LEN == 160);
 

@@ -34,6 +34,8 @@ mod leaf;
 mod metadata;
 #[cfg(test)]
 mod specimen;
+#[cfg(test)]
+mod structures;
 mod superblock;
 mod twin;
 mod void;
@@ -41,6 +43,8 @@ mod void;
 pub(crate) use checksum::ChecksumKey;
 pub(crate) use leaf::{DecodedLeaf, LEAF_WORDS, LeafBits, PAGES_PER_LEAF, decode_leaf, encode_leaf};
 pub(crate) use metadata::{Metadata, MetadataRecord, PageCounts, REGULAR_LIST_LEN, RegularList, TOP_LEN, TableTop};
+#[cfg(test)]
+pub(crate) use structures::{Cell, STRUCTURES, Structure};
 pub(crate) use superblock::{IDENTITY_MAGIC, Identity, IdentityDefect, Slot, SlotRecord};
 pub(crate) use twin::{NODE_FANOUT, Node, TableKind, TwinEntry, encode_node};
 pub(crate) use void::encode_void;
@@ -152,7 +156,12 @@ mod tests {
         let blocks: Vec<_> = names
             .into_iter()
             .zip(offsets)
-            .map(|(name, offset)| FieldSpec { name, offset: usize::try_from(offset).unwrap(), len: BLOCK_LEN })
+            .map(|(name, offset)| FieldSpec {
+                name,
+                offset: usize::try_from(offset).unwrap(),
+                len: BLOCK_LEN,
+                parts: &[],
+            })
             .collect();
         let len = usize::try_from(RESERVED_LEN).unwrap();
         specimen::assert_table_matches_chain(include_str!("mod.rs"), "Reserved region", &blocks, len);

@@ -72,7 +72,7 @@ impl TwinEntry {
     /// The entry that names no twin.
     pub(crate) const EMPTY: TwinEntry = TwinEntry { copies: [0, 0], live: TwinCopy::A, generation: 0, checksum: 0 };
 
-    pub(super) const LEN: usize = 32;
+    pub(crate) const LEN: usize = 32;
     const COPY_A: Field<8> = Field::at(0);
     const COPY_B: Field<8> = Self::COPY_A.then();
     const STAMP: Field<8> = Self::COPY_B.then();
@@ -218,7 +218,7 @@ impl Node {
         Self::RESERVED.spec("reserved"),
         Self::INDEX.spec("index"),
         Self::GENERATION.spec("generation"),
-        Self::ENTRIES.spec("entries"),
+        Self::ENTRIES.spec("entries").made_of(TwinEntry::FIELDS),
         Self::RESERVED_TAIL.spec("reserved"),
         Self::CRC.spec("crc"),
     ];
