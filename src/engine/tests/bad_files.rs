@@ -87,6 +87,15 @@ fn a_field_of_a_file_without_slots_is_refused_by_name_or_survived() {
 }
 
 #[test]
+fn several_forged_fields_are_refused_or_safe() {
+    let mut tally = Tally::default();
+    for (seed, (start, _)) in (1..).zip(starts()).filter(|(_, (start, _))| start.page_size < 16384) {
+        fields::several_at_once(&mut tally, &start, 2_000, seed);
+    }
+    tally.finish("Several forged fields", 12_000);
+}
+
+#[test]
 fn where_an_older_state_is_accepted_it_is_that_one_or_the_newest() {
     let mut tally = Tally::default();
     for (start, _) in starts().filter(|(start, _)| start.page_size == 1024) {
@@ -113,6 +122,7 @@ fn an_entry_that_names_what_is_not_its_own_is_refused_or_safe() {
     let mut tally = Tally::default();
     for (start, _) in starts().filter(|(start, _)| start.content != Content::Fresh) {
         blocks::entries(&mut tally, &start);
+        blocks::moved_entries(&mut tally, &start);
         blocks::equal_generations(&mut tally, &start);
     }
     tally.finish("Entries", 5_000);

@@ -120,6 +120,26 @@ pub(super) fn entries(tally: &mut Tally, start: &Start) {
     }
 }
 
+/// Each twin at another place of its table: its entry moved, the block saying so itself.
+pub(super) fn moved_entries(tally: &mut Tally, start: &Start) {
+    for (at, site) in start.sites.iter().enumerate().filter(|(_, site)| !site.is_reserved()) {
+        for parent in &site.parents {
+            let behind = start.places_behind(parent);
+            for moved in [1, 2, behind / 2, behind].into_iter().filter(|moved| (1..=behind).contains(moved)) {
+                let mut forgery = Forgery::of(start);
+                if let Some(index) = site.structure.and_then(|structure| structure.cell("index")) {
+                    let moved = u64::try_from(moved).expect("a small number");
+                    forgery.change(at, |block| index.put(block, index.get(block) + moved));
+                }
+                forgery.mend_chain(at);
+                forgery.move_entry(parent, moved);
+                let name = || format!("the entry of {} (site {at}) stands {moved} places behind", site.block);
+                forgery.run_and_follow(tally, Expect::Safe, &name);
+            }
+        }
+    }
+}
+
 /// The spare slot and metadata say what they said, and that they are of the newest generation: refused by name, with the
 /// slots and without.
 pub(super) fn equal_generations(tally: &mut Tally, start: &Start) {

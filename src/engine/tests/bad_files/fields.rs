@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::engine::geometry::to_index;
 use crate::format::{BlockBytes, Cell, Structure};
 
 use super::forgery::{Forgery, Mending};
@@ -147,6 +148,36 @@ pub(super) fn flip_all(tally: &mut Tally, start: &Start) {
                 tally.run(start, &image, expected(site, Mending::Stale, false), name);
             }
         }
+    }
+}
+
+/// Two to four cells of any structures at once, everything mended: `cases` of them, drawn from a seed.
+pub(super) fn several_at_once(tally: &mut Tally, start: &Start, cases: usize, seed: u64) {
+    let structures: Vec<_> = start.structures().collect();
+    // Numbers that look random are all that is needed: xorshift.
+    let mut state = seed | 1;
+    let mut draw = |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        to_index(state % u64::try_from(below).expect("a small number"))
+    };
+    for number in 0..cases {
+        let mut forgery = Forgery::of(start);
+        let mut changed = Vec::new();
+        for _ in 0..2 + draw(3) {
+            let (at, site, structure) = structures[draw(structures.len())];
+            let block = forgery.block(at);
+            let cells = structure.cells(&block);
+            let cell = cells[draw(cells.len())];
+            let values: Vec<u64> = values(start, cell, &block).into_iter().collect();
+            let value = values[draw(values.len())];
+            forgery.change(at, |block| cell.put(block, value));
+            forgery.mend(at, cell, Mending::Agreed);
+            changed.push(format!("{} of {} is {value:#x}", cell.name, site.block));
+        }
+        let name = || format!("case {number} of seed {seed}: {}", changed.join(", "));
+        forgery.run_and_follow(tally, Expect::Safe, &name);
     }
 }
 

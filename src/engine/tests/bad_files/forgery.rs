@@ -172,8 +172,18 @@ impl<'s> Forgery<'s> {
         let start = entry_offset(parent);
         self.change(parent.site, |block| block[start..start + TwinEntry::LEN].copy_from_slice(entry));
     }
+
+    /// Moves an entry by some places of its table, over what stands there.
+    pub(super) fn move_entry(&mut self, parent: &Parent, places: usize) {
+        let entry = self.entry(parent);
+        self.put_entry(parent, &TwinEntry::EMPTY.encode());
+        let start = entry_offset(parent) + places * TwinEntry::LEN;
+        self.change(parent.site, |block| block[start..start + TwinEntry::LEN].copy_from_slice(&entry));
+        self.mend_chain(parent.site);
+    }
 }
 
+/// Where an entry begins; its checksum is its last field.
 fn entry_offset(parent: &Parent) -> usize {
     parent.checksum.offset + parent.checksum.len - TwinEntry::LEN
 }

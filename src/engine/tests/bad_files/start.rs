@@ -123,6 +123,16 @@ impl Start {
         named.max().map(|(_, block)| block)
     }
 
+    /// How many entries stand behind an entry in its table's block.
+    pub(super) fn places_behind(&self, parent: &Parent) -> usize {
+        let fields = self.sites[parent.site].structure.map_or(&[][..], |structure| structure.fields);
+        let end = parent.checksum.offset + parent.checksum.len;
+        let table = fields
+            .iter()
+            .find(|field| field.parts == TwinEntry::FIELDS && (field.offset + 1..=field.end()).contains(&end));
+        table.map_or(0, |table| (table.end() - end) / TwinEntry::LEN)
+    }
+
     /// The sites of structures, with their numbers in [`sites`](Self::sites).
     pub(super) fn structures(&self) -> impl Iterator<Item = (usize, &Site, &'static Structure)> {
         let sites = self.sites.iter().enumerate();
