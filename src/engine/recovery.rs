@@ -380,15 +380,6 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_that_holds_what_the_other_one_does_is_a_lost_one() {
-        let twice = [slot(7, A), slot(7, A)];
-        takes(decide(twice, [metadata(7), metadata(6)], WHOLE, false), 7, SECOND, NONE);
-        assert!(takes(decide(twice, [metadata(7), metadata(8)], WHOLE, false), 8, NONE, NONE).adopted);
-        let refused = decide(twice, [metadata(7), metadata(8)], [Finds::Whole, Finds::OtherPage], false);
-        assert!(matches!(refused, Err(Refusal::Ambiguous { candidate: 8, stands: 7, page: 9 })));
-    }
-
-    #[test]
     fn a_torn_slot_whose_commit_is_not_all_there_is_voided_with_its_metadata() {
         let verdict = decide([slot(7, A), Slots::Bad(TORN)], [metadata(7), metadata(8)], B_BROKEN, false);
         assert!(!takes(verdict, 7, SECOND, SECOND).adopted);
