@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read;
 use std::num::NonZeroU64;
+use std::ops::RangeInclusive;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -15,12 +16,12 @@ use crashlab::file_lab::verify_file;
 use crashlab::lab::Lab;
 use crashlab::model::Model;
 use crashlab::operation::Operation;
-use crashlab::verify::caught;
-use diptych::{PagerOptions, SimDisk};
+use crashlab::verify::{caught, verify};
+use diptych::{PagerOptions, SimDisk, SimImage};
 use rustix::fs::{Advice, fadvise};
 
 use crate::disk::Place;
-use crate::worker::{Job, STOPPED};
+use crate::worker::{Job, STOPPED, now};
 
 /// How long a worker may take to notice that its disk is gone.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -43,6 +44,8 @@ pub(crate) struct Tally {
     pub(crate) in_flight_done: u64,
     /// Files that recovery had to change.
     pub(crate) recovered: u64,
+    /// What was acknowledged while the filesystem stopped is not there.
+    pub(crate) late_lost: u64,
     /// Workers that the dead disk killed through the map, instead of by an error.
     pub(crate) bus_errors: u64,
 }
@@ -92,25 +95,23 @@ impl<'d, const P: usize> Life<'d, P> {
         let seed = draws.number();
         let job = if self.known.file.is_some() { Job::Open } else { Job::Create };
         let worked = self.work_and_cut(job, seed, draws, tally)?;
-        let acknowledged = worked.lines.iter().filter(|line| *line == "done").count();
-        let is_open = worked.lines.first().is_some_and(|line| line == "open");
-        tally.acknowledged += u64::try_from(acknowledged).expect("usize fits u64");
+        let acknowledged = worked.count("done");
+        let (is_open, is_open_for_sure) = (*worked.count("open").end() > 0, *worked.count("open").start() > 0);
+        tally.acknowledged += u64::try_from(*acknowledged.end()).expect("usize fits u64");
         tally.before_open += u64::from(!is_open);
-        let (mut before, mut after) = caught(|| models::<P>(&self.known, seed, is_open.then_some(acknowledged)))?;
-        if !self.place.loses_the_cache() {
-            keep_stores(&mut before, &mut after);
-        }
-        if job == Job::Create && !is_open && !self.path.exists() {
+        if job == Job::Create && !is_open_for_sure && !self.path.exists() {
             return Ok(());
         }
-        let case = format!("seed {seed:#x}, {acknowledged} operations were acknowledged");
+        let states = caught(|| models::<P>(&self.known, seed, is_open.then(|| acknowledged.clone())))?;
+        let case = format!("seed {seed:#x}, {acknowledged:?} operations were acknowledged");
         // Recovery may be cut off as well, but where it ended stands.
         let mut said = BTreeSet::new();
         while draws.below(4) == 0 {
             tally.in_recovery += 1;
-            said.extend(self.work_and_cut(Job::Recover, 0, draws, tally)?.lines);
+            said.extend(self.work_and_cut(Job::Recover, 0, draws, tally)?.sure);
         }
         let kept = fs::read(&self.path).map_err(|error| format!("{case}: {error}"))?;
+        let (before, after) = self.state_in(&kept, &states, tally);
         let (model, recovered) = caught(|| verify_file::<P>(&self.path, &before, &after))
             .map_err(|message| format!("{case}, {}: {message}", self.keep_evidence(seed, &kept)))?;
         let found = generation_line(model.generation);
@@ -122,6 +123,31 @@ impl<'d, const P: usize> Life<'d, P> {
         let bytes = fs::read(&self.path).map_err(|error| format!("{case}: {error}"))?;
         self.known.file = Some((bytes, model));
         Ok(())
+    }
+
+    /// The last two neighbours that the file may be in. More than one pair there is only if something was acknowledged while
+    /// the filesystem stopped.
+    fn state_in(&self, kept: &[u8], states: &[Model], tally: &mut Tally) -> (Model, Model) {
+        let pairs = states.windows(2).rev().map(|pair| {
+            let (mut before, mut after) = (pair[0].clone(), pair[1].clone());
+            if !self.place.loses_the_cache() {
+                keep_stores(&mut before, &mut after);
+            }
+            (before, after)
+        });
+        let mut pairs = pairs.peekable();
+        let newest = pairs.peek().expect("there are two states").clone();
+        if states.len() == 2 {
+            return newest;
+        }
+        let holds = |(before, after): &(Model, Model)| {
+            caught(|| verify::<P>(SimImage::from(kept.to_vec()), before, after, 0)).is_ok()
+        };
+        let found = pairs.position(|pair| holds(&pair));
+        tally.late_lost += u64::from(found.is_some_and(|back| back > 0));
+        let back = found.unwrap_or(0);
+        let at = states.len() - 2 - back;
+        if back == 0 { newest } else { (states[at].clone(), states[at + 1].clone()) }
     }
 
     /// Writes the file as the worker found it and as the power cut left it to where they stay.
@@ -155,6 +181,8 @@ impl<'d, const P: usize> Life<'d, P> {
         let until = if draws.below(5) == 0 || job == Job::Recover { draws.below(6_000) } else { draws.below(40_000) };
         self.wait(Instant::now() + Duration::from_micros(until), draws);
         let early = worker.try_wait().map_err(|error| error.to_string())?;
+        // A process that is killed has been told the truth to its end.
+        let cut_at = if self.place.loses_the_cache() { now() } else { i128::MAX };
         self.place.cut(&mut worker)?;
         tally.cuts += 1;
         let status = ended(&mut worker)?;
@@ -172,7 +200,11 @@ impl<'d, const P: usize> Life<'d, P> {
             (None, Some(SIGBUS)) => tally.bus_errors += 1,
             _ => return Err(format!("a worker told to {job} with seed {seed:#x}: {status}, {complaints}")),
         }
-        Ok(Worked { lines: text.lines().map(str::to_owned).collect() })
+        let lines = text.lines().filter_map(|line| line.split_once(' '));
+        let is_sure = |time: &str| time.parse::<i128>().is_ok_and(|time| time < cut_at);
+        let (sure, late): (Vec<_>, Vec<_>) = lines.partition(|(time, _)| is_sure(time));
+        let texts = |lines: Vec<(&str, &str)>| lines.into_iter().map(|(_, line)| line.to_owned()).collect();
+        Ok(Worked { sure: texts(sure), late: texts(late) })
     }
 
     fn start(&self, job: Job, seed: u64) -> Result<Child, String> {
@@ -198,7 +230,20 @@ impl<'d, const P: usize> Life<'d, P> {
 
 /// What a worker acknowledged.
 struct Worked {
-    lines: Vec<String>,
+    /// Before the power failed.
+    sure: Vec<String>,
+    /// While the filesystem stopped: a sync that races with that may say that it succeeded when its log is gone already.
+    /// Nobody would have heard it when power fails.
+    late: Vec<String>,
+}
+
+impl Worked {
+    /// How often it acknowledged this: so often for sure, and up to so often.
+    fn count(&self, what: &str) -> RangeInclusive<usize> {
+        let count = |lines: &[String]| lines.iter().filter(|line| *line == what).count();
+        let sure = count(&self.sure);
+        sure..=sure + count(&self.late)
+    }
 }
 
 /// How the recovery worker names a generation.
@@ -230,9 +275,9 @@ fn ended(worker: &mut Child) -> Result<ExitStatus, String> {
     }
 }
 
-/// The states after so many operations and after one more, found by running them on a simulated disk. Without a number the
-/// file was not opened, and is what it was.
-fn models<const P: usize>(known: &Known, seed: u64, acknowledged: Option<usize>) -> (Model, Model) {
+/// The states from the fewest acknowledged operations to one more than the most, found by running them on a simulated disk.
+/// Without a number the file was not opened, and is what it was.
+fn models<const P: usize>(known: &Known, seed: u64, acknowledged: Option<RangeInclusive<usize>>) -> Vec<Model> {
     let mut lab = match &known.file {
         Some((bytes, model)) => {
             let disk = SimDisk::from_image(bytes.clone());
@@ -246,8 +291,8 @@ fn models<const P: usize>(known: &Known, seed: u64, acknowledged: Option<usize>)
             lab
         }
     };
-    let start = lab.model.clone();
-    let Some(acknowledged) = acknowledged else { return (start.clone(), start) };
+    let Some(acknowledged) = acknowledged else { return vec![lab.model.clone(), lab.model] };
+    let mut states = vec![lab.model.clone()];
     let mut draws = Draws::new(seed);
     let mut step = || {
         let operation = draws.operation();
@@ -258,10 +303,6 @@ fn models<const P: usize>(known: &Known, seed: u64, acknowledged: Option<usize>)
         lab.run(&operation).expect("nothing fails");
         lab.model.clone()
     };
-    let mut before = None;
-    for _ in 0..acknowledged {
-        before = Some(step());
-    }
-    let after = step();
-    (before.unwrap_or(start), after)
+    states.extend((0..=*acknowledged.end()).map(|_| step()));
+    states.split_off(*acknowledged.start())
 }

@@ -175,6 +175,7 @@ fn print_tally(place: &Place, tally: &Tally) {
     println!("  files                    {}", tally.files);
     println!("  acknowledged operations  {}", tally.acknowledged);
     println!("  done, not acknowledged   {}", tally.in_flight_done);
+    println!("  acknowledged late, lost  {}", tally.late_lost);
     println!("  recovered with work      {}", tally.recovered);
     println!("  workers ended by SIGBUS  {}", tally.bus_errors);
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crashlab::draws::Draws;
 use crashlab::file_lab::FileLab;
 use diptych::{Error, PagerOptions};
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::mistakes;
 
@@ -57,9 +58,15 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
     ExitCode::from(if error.is_io() || matches!(error, Error::Poisoned) { STOPPED } else { 1 })
 }
 
-/// One write for each line, so that none is half there.
+/// Nanoseconds on the clock that all processes of the machine share.
+pub(crate) fn now() -> i128 {
+    let time = clock_gettime(ClockId::Monotonic);
+    i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)
+}
+
+/// What happened, and when. One write for each line, so that none is half there.
 fn acknowledge(line: &str) {
-    let written = io::stdout().write_all(format!("{line}\n").as_bytes());
+    let written = io::stdout().write_all(format!("{} {line}\n", now()).as_bytes());
     if written.and_then(|()| io::stdout().flush()).is_err() {
         // Nobody listens any more.
         std::process::exit(0);
