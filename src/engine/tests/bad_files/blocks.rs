@@ -113,8 +113,10 @@ pub(super) fn entries(tally: &mut Tally, start: &Start) {
                 let mut forgery = whole.clone();
                 forgery.put_entry(parent, &entry.encode());
                 forgery.mend_chain(parent.site);
-                forgery
-                    .run_and_follow(tally, Expect::Safe, &|| format!("the entry of {} (site {at}) {how}", site.block));
+                // Its pages are the engine's and nobody's then.
+                let is_lost = entry.is_empty() && start.is_of_the_newest(parent.site);
+                let expect = if is_lost { Expect::Refused } else { Expect::Safe };
+                forgery.run_and_follow(tally, expect, &|| format!("the entry of {} (site {at}) {how}", site.block));
             }
         }
     }

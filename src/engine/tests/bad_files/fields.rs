@@ -26,7 +26,11 @@ fn values(start: &Start, cell: Cell, block: &BlockBytes) -> BTreeSet<u64> {
 }
 
 /// What has to become of a damaged structure.
-pub(super) fn expected(site: &Site, mending: Mending, in_both: bool) -> Expect {
+fn expected(start: &Start, site: &Site, mending: Mending, in_both: bool) -> Expect {
+    if mending == Mending::Crc && Some(site.block) == start.live_metadata() {
+        // Its slot holds its checksum.
+        return Expect::Refused;
+    }
     let is_forged = match mending {
         Mending::Stale => false,
         // Nothing but its CRC says what a slot or an identity has to be; a twin has a parent.
@@ -101,7 +105,7 @@ fn set(
         forgery.mend(at, cell, mending);
     }
     let site = &start.sites[at];
-    let expect = expected(site, mending, also.is_some());
+    let expect = expected(start, site, mending, also.is_some());
     let name = || format!("{} of {} is {value:#x}, {mending:?}, both: {}", cell.name, site.block, also.is_some());
     if mending == Mending::Agreed {
         forgery.run_and_follow(tally, expect, &name);
@@ -129,7 +133,7 @@ fn flip(
                 continue;
             }
             let name = || format!("bit {bit} of {} of {}, {mending:?}", cell.name, structure.caption);
-            tally.run(start, &forgery.image, expected(site, mending, false), name);
+            tally.run(start, &forgery.image, expected(start, site, mending, false), name);
         }
     }
 }
@@ -145,7 +149,7 @@ pub(super) fn flip_all(tally: &mut Tally, start: &Start) {
                 let mut image = start.image.clone();
                 image.flip_bit(site.offset + byte, bit);
                 let name = || format!("bit {bit} of byte {byte} of {}", site.block);
-                tally.run(start, &image, expected(site, Mending::Stale, false), name);
+                tally.run(start, &image, expected(start, site, Mending::Stale, false), name);
             }
         }
     }

@@ -86,6 +86,8 @@ pub(super) enum Expect {
     RightOrOlder,
     /// The newest state or the one before, or a refusal: no slot is left to say which was acknowledged.
     RightOrBefore,
+    /// A refusal: what is forged contradicts something that is not.
+    Refused,
     /// The file was forged, so it may show what it likes: no panic, no write before a verdict, and a pager that works.
     Safe,
 }
@@ -207,6 +209,7 @@ fn run(start: &Start, disk: &SimDisk, image: &SimImage, expect: Expect, number: 
     let findings = engine.check();
     match expect {
         Expect::Safe => {}
+        Expect::Refused => return Err("the file opens".to_owned()),
         Expect::Right { is_reported, .. } => {
             ensure(is_right, || format!("a wrong state: {shown:?}"))?;
             ensure(!is_reported || !is_clean, || "a repair is not in the report".to_owned())?;

@@ -123,6 +123,12 @@ impl Start {
         named.max().map(|(_, block)| block)
     }
 
+    /// Whether a block is the newest metadata, or named by it.
+    pub(super) fn is_of_the_newest(&self, site: usize) -> bool {
+        let site = &self.sites[site];
+        if site.is_reserved() { Some(site.block) == self.live_metadata() } else { site.is_live }
+    }
+
     /// How many entries stand behind an entry in its table's block.
     pub(super) fn places_behind(&self, parent: &Parent) -> usize {
         let fields = self.sites[parent.site].structure.map_or(&[][..], |structure| structure.fields);
