@@ -42,6 +42,12 @@ impl<const P: usize> Lab<P> {
         Lab { options: PagerOptions::new(), disk, pager: Some(pager), model }
     }
 
+    /// The same, opened with the given options from now on.
+    #[must_use]
+    pub fn reopened_with(self, options: PagerOptions) -> Self {
+        Lab { options, ..self }
+    }
+
     /// A file to start from: fresh, half full, full, or just grown.
     ///
     /// # Panics
@@ -151,6 +157,7 @@ impl<const P: usize> Lab<P> {
 
 /// What a file looks like before the operation that is crashed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub enum Start {
     /// Nothing was done yet.
     Fresh,

@@ -6,6 +6,7 @@ use crate::model::{Model, Regular};
 
 /// One call of a pager, or one transaction. Picks are taken modulo what there is.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub enum Operation {
     /// One regular page.
     Alloc,
@@ -43,6 +44,7 @@ pub enum Operation {
 
 /// What becomes of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub enum End {
     /// It is committed.
     Commit,
@@ -54,6 +56,7 @@ pub enum End {
 
 /// One call inside a transaction.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub enum Step {
     /// One regular page.
     Alloc,
