@@ -478,3 +478,40 @@ fn a_commit_whose_slot_the_older_one_overwrote_is_not_passed_over_in_silence() {
     let Error::Ambiguous { candidate, stands, page: differs } = error else { panic!("{error}") };
     assert_eq!((candidate, stands, differs), (generation, generation - 1, page.to_u64()));
 }
+
+/// A header change writes no twin, so nothing but the identity tells the metadata of one file from that of another.
+#[test]
+fn metadata_of_another_file_is_no_candidate() {
+    let create = |seed, header: &[u8]| {
+        let disk = SimDisk::new();
+        disk.set_seed(seed);
+        let mut pager = PagerOptions::new().create_on::<P>(&disk).unwrap();
+        if !header.is_empty() {
+            let mut tx = pager.transaction().unwrap();
+            tx.set_header(header).unwrap();
+            tx.commit().unwrap();
+        }
+        drop(pager);
+        disk.durable_image()
+    };
+    let (own, newer, foreign) = (create(1, b""), create(1, b"own"), create(2, b"foreign"));
+    let with_second_copy = |copy: &SimImage, change: &dyn Fn(&mut Forgery)| {
+        let mut forgery = Forgery::of(copy);
+        change(&mut forgery);
+        let mut block = [0; BLOCK];
+        forgery.image.read(4 * 4096, &mut block);
+        let mut image = own.clone();
+        image.write(4 * 4096, &block);
+        let pager = PagerOptions::new().open_on::<P>(&SimDisk::from_image(image)).unwrap();
+        assert_eq!(pager.check(), []);
+        (pager.generation().to_u64(), pager.header()[..7].to_vec(), pager.recovery().voided.clone())
+    };
+    let voided = vec![Block::Metadata(TwinCopy::B)];
+    assert_eq!(with_second_copy(&newer, &|_| {}), (2, b"own\0\0\0\0".to_vec(), vec![]), "it is adopted");
+    assert_eq!(with_second_copy(&foreign, &|_| {}), (1, vec![0; 7], voided.clone()));
+    let other_page_size = |forgery: &mut Forgery| {
+        forgery.put_u64(4 * 4096 + 8, 8192 << 32);
+        forgery.mend_block(4 * 4096);
+    };
+    assert_eq!(with_second_copy(&newer, &other_page_size), (1, vec![0; 7], voided));
+}

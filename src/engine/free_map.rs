@@ -181,7 +181,7 @@ impl Runs {
     fn push_word(&mut self, start: u64, mut word: u64) {
         while word != 0 {
             let first = word.trailing_zeros();
-            let len = (!(word >> first)).trailing_zeros().min(u64::BITS - first);
+            let len = (word >> first).trailing_ones();
             self.push(start + u64::from(first), u64::from(len));
             word &= u64::MAX.checked_shl(first + len).unwrap_or(0);
         }

@@ -160,7 +160,7 @@ impl Stage {
         // A buffer that is there is copied for the savepoint, one that is not is made: one page either way.
         let pages = owned.iter().filter(|owned| !is_staged(owned) || remembers(owned)).count() as u64;
         let needed = self.staged_bytes + pages * page_bytes;
-        if pages > 0 && needed > self.max_bytes {
+        if needed > self.max_bytes {
             return Err(Error::StageFull { needed, limit: self.max_bytes });
         }
         let mut made = Vec::new();
