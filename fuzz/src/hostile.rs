@@ -1,11 +1,12 @@
 //! What must hold of a file that may hold anything.
 //!
 //! It is refused with an error that opening documents, and not a byte of it changed; or it opens, and from there on is a pager
-//! as any other: what it shows agrees with itself, a check finds nothing but protected pages that do not verify, opening it
-//! again shows the same, and operations do with it what they do with the model.
+//! as any other: what it shows agrees with itself, a check finds nothing but protected pages that do not verify, an audit that
+//! reads the image by itself agrees, opening it again shows the same, and operations do with it what they do with the model.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crashlab::audit::audit;
 use crashlab::lab::Lab;
 use crashlab::model::{Model, Regular};
 use crashlab::operation::Operation;
@@ -51,6 +52,7 @@ fn opens<const P: usize>(image: &SimImage, older: bool, operations: &[Operation]
     // What lies behind the last page is cut off.
     drop(pager);
     let settled = disk.cached_image();
+    audit(&settled).unwrap_or_else(|wrong| panic!("the file opens, and an audit finds: {wrong}"));
     pager = options.open_on::<P>(&disk).expect("what was opened opens again");
     assert!(pager.recovery().is_clean(), "there is nothing left to do: {:?}", pager.recovery());
     assert_eq!(Shown::by(&pager), shown, "it shows the same when it is opened again");

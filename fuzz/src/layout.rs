@@ -2,7 +2,8 @@
 //!
 //! The structures themselves are private to the crate, and stay so: nothing is public, hidden or behind a flag for the sake of
 //! this package. What the tables say is repeated here instead, as little of it as mending checksums and aiming edits takes.
-//! The test of [`checksums`](crate::checksums) fails where the two readings differ.
+//! The test of [`checksums`](crate::checksums) fails where the two readings differ. [`crashlab::forgery`] mends single links of
+//! the chain in files that are whole; what is here follows whatever a file holds, as far as it goes.
 
 /// Length of a block.
 pub const BLOCK_LEN: usize = 4096;

@@ -81,6 +81,7 @@ fn narrow(len: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::{MAX_LEN, decode, encode};
+    use crate::with_any_page_size;
     use diptych::{PagerOptions, SimDisk, SimImage};
 
     #[test]
@@ -94,6 +95,21 @@ mod tests {
             let input = encode(2, &image);
             assert!(input.len() < 5000, "{} bytes", input.len());
             assert_eq!(decode(&input), (2, image));
+        }
+    }
+
+    fn opens<const P: usize>(image: &SimImage) -> bool {
+        PagerOptions::new().open_on::<P>(&SimDisk::from_image(image.clone())).is_ok()
+    }
+
+    #[test]
+    fn every_seed_opens() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/seeds/open_bytes");
+        let seeds: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert!(seeds.len() > 20);
+        for seed in seeds {
+            let (page_size, image) = decode(&std::fs::read(&seed).unwrap());
+            assert!(with_any_page_size!(page_size, opens(&image)), "{}", seed.display());
         }
     }
 

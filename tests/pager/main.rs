@@ -6,5 +6,6 @@ mod open_create;
 mod places;
 mod protected_pages;
 mod regular_pages;
+mod threads;
 mod traits;
 mod transactions;
