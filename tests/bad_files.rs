@@ -7,7 +7,9 @@ use std::io;
 use std::path::Path;
 
 use crashlab::forgery::Forgery;
-use diptych::{Block, Error, PageId, Pager, PagerOptions, ProtectedPageId, SimDisk, SimImage, TwinCopy};
+use diptych::{
+    Block, CallKind, Error, FaultPlan, PageId, Pager, PagerOptions, ProtectedPageId, SimDisk, SimImage, TwinCopy,
+};
 use tempfile::TempDir;
 
 const BLOCK: usize = 4096;
@@ -514,4 +516,72 @@ fn metadata_of_another_file_is_no_candidate() {
         forgery.mend_block(4 * 4096);
     };
     assert_eq!(with_second_copy(&newer, &other_page_size), (1, vec![0; 7], voided));
+}
+
+#[test]
+fn metadata_of_two_files_and_no_identity_is_refused_with_both_ids() {
+    let file = |seed| {
+        let disk = SimDisk::new();
+        disk.set_seed(seed);
+        let mut pager = PagerOptions::new().create_on::<P>(&disk).unwrap();
+        pager.alloc().unwrap();
+        drop(pager);
+        disk.durable_image()
+    };
+    let (mut image, other) = (file(1), file(2));
+    let id_of = |image: &SimImage| {
+        let mut id = [0; 8];
+        image.read(16, &mut id);
+        u64::from_be_bytes(id)
+    };
+    let ids = (id_of(&image), id_of(&other));
+    let mut block = [0; BLOCK];
+    other.read(4 * 4096, &mut block);
+    image.write(4 * 4096, &block);
+    image.write(0, &[0x55; BLOCK]);
+    match PagerOptions::new().open_on::<P>(&SimDisk::from_image(image)).unwrap_err() {
+        Error::Corrupt { block: Block::Identity, page: 0, field: "file id", expected, found } => {
+            assert_eq!((expected, found), ids);
+        }
+        other => panic!("{other}"),
+    }
+}
+
+/// What a newer version of the crate wrote may be a commit that was acknowledged, though its slot is lost.
+#[test]
+fn newer_metadata_with_unknown_features_is_refused_though_no_slot_names_it() {
+    let ([_, older], [_, _]) = two_generations();
+    let disk = SimDisk::from_image(older);
+    let mut pager = PagerOptions::new().open_on::<P>(&disk).unwrap();
+    let epoch = disk.epoch_count();
+    pager.alloc().unwrap();
+    drop(pager);
+    // The metadata of the commit is behind its first barrier, its slot is not.
+    let mut forgery = Forgery::of(&disk.epoch(epoch).unwrap().base());
+    let newer = [3, 4].map(|block| block * 4096).into_iter().max_by_key(|copy| forgery.u64_at(copy + 32)).unwrap();
+    assert!(forgery.u64_at(newer + 32) > forgery.u64_at(forgery.live_slot() + 24));
+    forgery.put_u64(newer + 40, 1 << 63);
+    forgery.mend_block(newer);
+    let disk = SimDisk::from_image(forgery.image.clone());
+    let error = PagerOptions::new().open_on::<P>(&disk).unwrap_err();
+    assert!(matches!(error, Error::UnknownFeatures { expected: 0, found } if found == 1 << 63), "{error}");
+    assert!(disk.cached_image() == forgery.image);
+}
+
+#[test]
+fn a_check_goes_on_where_a_block_cannot_be_read_and_gives_the_number_of_the_error() {
+    let disk = SimDisk::new();
+    let mut pager = PagerOptions::new().create_on::<P>(&disk).unwrap();
+    pager.alloc_protected_bulk(3).unwrap();
+    let reads = disk.calls(CallKind::Read);
+    assert_eq!(pager.check(), []);
+    let reads = disk.calls(CallKind::Read) - reads;
+    assert_eq!(reads, 5 + 1 + 3, "the reserved blocks, a leaf, the protected pages");
+    for n in 1..=reads {
+        disk.fail(FaultPlan::nth(CallKind::Read, n).errno(28));
+        let findings = pager.check();
+        disk.clear_faults();
+        let found: Vec<_> = findings.iter().map(|finding| (finding.field, finding.expected, finding.found)).collect();
+        assert_eq!(found, [("read error", 0, 28)], "read {n}");
+    }
 }

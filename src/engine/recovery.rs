@@ -366,7 +366,7 @@ mod tests {
         for finds in [Finds::Broken, Finds::OtherPage, Finds::Unreadable] {
             let finds = [Finds::Whole, finds];
             let verdict = decide([slot(7, A), slot(6, B)], [metadata(7), metadata(8)], finds, false);
-            takes(verdict, 7, NONE, SECOND);
+            assert_eq!(takes(verdict, 7, NONE, SECOND).passed_over, None, "it never was a state");
         }
         let torn = decide([slot(7, A), slot(6, B)], [metadata(7), Metadata::Bad(TORN)], WHOLE, false);
         takes(torn, 7, NONE, SECOND);
@@ -472,6 +472,9 @@ mod tests {
         let refused = decide(lost, [metadata(7), Metadata::Bad(TORN)], WHOLE, false);
         assert!(matches!(refused, Err(Refusal::Block(Block::Metadata(B), TORN))));
         takes(decide(lost, [metadata(7), Metadata::Bad(TORN)], WHOLE, true), 7, SECOND, SECOND);
+        let refused = decide(lost, [Metadata::Bad(TORN), metadata(7)], WHOLE, false);
+        assert!(matches!(refused, Err(Refusal::Block(Block::Metadata(A), TORN))));
+        takes(decide(lost, [Metadata::Bad(TORN), metadata(7)], WHOLE, true), 7, SECOND, FIRST);
         assert!(decide(lost, [Metadata::Bad(TORN), Metadata::Void], WHOLE, true).is_err());
         assert!(decide(lost, [Metadata::Void, Metadata::Void], WHOLE, true).is_err());
     }

@@ -183,7 +183,7 @@ pub(super) fn reserved_offset(block: Block) -> u64 {
 }
 
 fn other_file(identity: Identity, found: FileId) -> Defect {
-    let head = |file_id: FileId| file_id.to_bytes().iter().take(8).fold(0, |head, byte| head << 8 | u64::from(*byte));
+    let head = |file_id: FileId| u64::from_be_bytes(*file_id.to_bytes().first_chunk().expect("it has sixteen bytes"));
     Defect { field: "file id", expected: head(identity.file_id), found: head(found) }
 }
 
