@@ -47,20 +47,6 @@ pub struct Tally {
     pub recovery_crashes: u64,
 }
 
-impl Tally {
-    /// Adds another.
-    pub fn add(&mut self, other: &Tally) {
-        self.epochs += other.epochs;
-        self.images += other.images;
-        self.torn += other.torn;
-        self.unreadable += other.unreadable;
-        self.recovered += other.recovered;
-        self.fell_back += other.fell_back;
-        self.adopted += other.adopted;
-        self.recovery_crashes += other.recovery_crashes;
-    }
-}
-
 /// A case in which something that must hold does not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {

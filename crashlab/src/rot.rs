@@ -147,17 +147,6 @@ pub struct RotTally {
     pub rolled_back: u64,
 }
 
-impl RotTally {
-    /// Adds another.
-    pub fn add(&mut self, other: &RotTally) {
-        self.files += other.files;
-        self.survived += other.survived;
-        self.page_refused += other.page_refused;
-        self.refused += other.refused;
-        self.rolled_back += other.rolled_back;
-    }
-}
-
 /// A place in which something that must hold does not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RotViolation {
