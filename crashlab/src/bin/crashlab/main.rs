@@ -56,8 +56,7 @@ fn run_again(case: &str) -> Result<(), String> {
         return Ok(());
     }
     if let Some(name) = name.strip_suffix(ROT) {
-        rot::replay(&name.parse()?, replay::rot(rest)?);
-        return Ok(());
+        return rot::replay(&name.parse()?, replay::rot(rest)?);
     }
     let workload: Workload = name.parse()?;
     let points = rest.split(" > ").filter(|point| !point.is_empty());
