@@ -3,8 +3,9 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
-use diptych::{CrashOptions, CrashPoint, CrashState, Damage, PagerOptions, SimDisk, TornUnit};
+use diptych::{CrashOptions, CrashPoint, CrashState, CrashStates, Damage, PagerOptions, SimDisk, TornUnit};
 
+use crate::draws::Draws;
 use crate::lab::Lab;
 use crate::model::Model;
 use crate::verify::{caught, damaged_sectors, verify_again, verify_cycle, verify_once};
@@ -120,13 +121,13 @@ impl<const P: usize> Run<P> {
     fn crash_epochs(&mut self, options: &CrashOptions, images: usize, depth: &Depth, is_over: &dyn Fn() -> bool) {
         let known: Vec<usize> = self.epochs.clone().filter(|epoch| self.lab.disk.epoch(*epoch).is_some()).collect();
         let mut left = images;
+        let mut draws = Draws::new(depth.seed);
         for (at, epoch) in known.iter().enumerate() {
             self.tally.epochs += 1;
             let states = self.lab.disk.crash_states(*epoch, options);
             let share = (left / (known.len() - at)).max(1);
             let step = states.len().div_ceil(share).max(1);
-            let skipped = usize::try_from(depth.seed).unwrap_or(0) % step;
-            for state in states.skip(skipped).step_by(step) {
+            for state in one_of_each(states, step, &mut draws) {
                 if self.violations.len() > 2 || is_over() {
                     return;
                 }
@@ -177,13 +178,14 @@ impl<const P: usize> Run<P> {
     /// Recovery's own writes, cut off in turn, `depth` deep.
     fn crash_recovery(&mut self, path: &[CrashState], depth: u32) {
         let image = path.last().expect("a path has an end").image();
+        let mut draws = Draws::new(image.fingerprint());
         let Ok(disk) = caught(|| recover::<P>(&SimDisk::from_image(image))) else { return };
         let options = CrashOptions::new().sample_limit(12).exhaustive_limit(3).seed(depth.into());
         let mut at = 0_usize;
         for epoch in (0..disk.epoch_count()).filter(|epoch| disk.epoch(*epoch).is_some()) {
             let states = disk.crash_states(epoch, &options);
             let step = states.len().div_ceil(3).max(1);
-            for state in states.step_by(step) {
+            for state in one_of_each(states, step, &mut draws) {
                 let mut deeper = path.to_vec();
                 deeper.push(state);
                 self.tally.recovery_crashes += 1;
@@ -206,6 +208,18 @@ impl<const P: usize> Run<P> {
         caught(|| verify_again::<P>(&verify_once::<P>(image, &self.before, &self.lab.model, damaged).0))
             .map_err(|message| Violation { points, message })
     }
+}
+
+/// One state, drawn, of each `step` neighbours. Those at a fixed distance would leave the lowest units of all subsets as they
+/// were: a subset is a number, and a unit one of its digits.
+fn one_of_each(mut states: CrashStates, step: usize, draws: &mut Draws) -> impl Iterator<Item = CrashState> {
+    let mut behind = 0;
+    std::iter::from_fn(move || {
+        let drawn = usize::try_from(draws.below(u64::try_from(step).expect("usize fits u64"))).expect("below a usize");
+        let state = states.nth(behind + drawn);
+        behind = step - 1 - drawn;
+        state
+    })
 }
 
 /// Opens a disk, recording what recovery writes.
@@ -250,4 +264,31 @@ fn replay_sized<const P: usize>(workload: &Workload, points: &[CrashPoint]) -> R
         verify_cycle::<P>(state.image());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use diptych::{CrashOptions, Subset};
+
+    use super::{Draws, Run, one_of_each};
+
+    #[test]
+    fn every_unit_arrives_and_stays_away_in_the_states_that_are_drawn_of_many() {
+        let run = Run::<4096>::of(&"4096/HalfFull/8".parse().expect("a workload"));
+        let options = CrashOptions::new().exhaustive_limit(14).sample_limit(0);
+        let states = run.epochs.clone().map(|epoch| run.lab.disk.crash_states(epoch, &options));
+        let states = states.max_by_key(ExactSizeIterator::len).expect("it has epochs");
+        let (all, units) = (states.len(), states.len().ilog2());
+        let drawn: Vec<_> = one_of_each(states, 8, &mut Draws::new(0)).map(|state| state.point().subset).collect();
+        assert!(all > 256 && drawn.len().abs_diff(all / 8) <= 1, "{} of {all}", drawn.len());
+        let seen = drawn.iter().flat_map(|subset| {
+            let Subset::Exact(mask) = subset else { panic!("{subset:?} is drawn") };
+            (0..units).map(move |unit| (unit, mask >> unit & 1))
+        });
+        let seen: HashSet<_> = seen.collect();
+        let expected = (0..units).flat_map(|unit| [(unit, 0), (unit, 1)]);
+        assert_eq!(seen, expected.collect());
+    }
 }
