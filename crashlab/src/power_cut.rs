@@ -151,7 +151,8 @@ impl<const P: usize> Run<P> {
         }
         let damaged = damaged_sectors(&state.point());
         let checked = caught(|| {
-            let (disk, recovery) = verify_once::<P>(image.clone(), &self.before, &self.lab.model, damaged);
+            let before = self.oldest(&state.point());
+            let (disk, recovery) = verify_once::<P>(image.clone(), before, &self.lab.model, damaged);
             if self.tally.images.is_multiple_of(16) {
                 verify_again::<P>(&disk);
             }
@@ -173,6 +174,11 @@ impl<const P: usize> Run<P> {
             }
             Err(message) => self.violations.push(Violation { points: vec![state.point()], message }),
         }
+    }
+
+    /// The oldest state that a power cut there may leave: once the operation is acknowledged, the one after it.
+    fn oldest(&self, point: &CrashPoint) -> &Model {
+        if point.epoch + 1 == self.epochs.end { &self.lab.model } else { &self.before }
     }
 
     /// Recovery's own writes, cut off in turn, `depth` deep.
@@ -205,7 +211,8 @@ impl<const P: usize> Run<P> {
         let points: Vec<CrashPoint> = path.iter().map(CrashState::point).collect();
         let damaged = points.iter().map(damaged_sectors).sum();
         let image = path.last().expect("a path has an end").image();
-        caught(|| verify_again::<P>(&verify_once::<P>(image, &self.before, &self.lab.model, damaged).0))
+        let before = self.oldest(&points[0]);
+        caught(|| verify_again::<P>(&verify_once::<P>(image, before, &self.lab.model, damaged).0))
             .map_err(|message| Violation { points, message })
     }
 }
@@ -260,7 +267,8 @@ fn replay_sized<const P: usize>(workload: &Workload, points: &[CrashPoint]) -> R
     }
     if let Some(state) = path.last() {
         let damaged = points.iter().map(damaged_sectors).sum();
-        verify_again::<P>(&verify_once::<P>(state.image(), &run.before, &run.lab.model, damaged).0);
+        let before = run.oldest(&points[0]);
+        verify_again::<P>(&verify_once::<P>(state.image(), before, &run.lab.model, damaged).0);
         verify_cycle::<P>(state.image());
     }
     Ok(())
