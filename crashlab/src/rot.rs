@@ -3,9 +3,10 @@
 
 use diptych::{Block, PageId, Pager, PagerOptions, ProtectedPageId, SimDisk, SimImage};
 
+use crate::audit::audit;
 use crate::model::Model;
 use crate::power_cut::Run;
-use crate::verify::{caught, compare_lists, is_filled, unsettled, verify_again};
+use crate::verify::{caught, compare_lists, is_filled, reports_what_it_changed, unsettled, verify_again};
 use crate::workload::Workload;
 
 const SECTOR: u64 = 512;
@@ -255,7 +256,7 @@ impl Rested {
         let hit = bytes.start / page_len..bytes.end.div_ceil(page_len);
         let image = rot.apply(&self.now, &self.earlier);
         let fingerprint = image.fingerprint();
-        let disk = SimDisk::from_image(image);
+        let disk = SimDisk::from_image(image.clone());
         disk.record(false);
         let pager = match PagerOptions::new().open_on::<P>(&disk) {
             Ok(pager) => pager,
@@ -281,7 +282,11 @@ impl Rested {
         let findings = pager.check();
         let expected: Vec<Block> = broken.iter().map(|id| Block::ProtectedPage { id: *id }).collect();
         assert_eq!(findings.iter().map(|finding| finding.block).collect::<Vec<_>>(), expected, "{findings:?}");
+        let recovery = pager.recovery().clone();
         drop(pager);
+        let settled = disk.cached_image();
+        reports_what_it_changed(&image, &settled, &recovery);
+        audit(&settled).unwrap_or_else(|wrong| panic!("an audit finds: {wrong}"));
         if broken.is_empty() {
             verify_again::<P>(&disk);
         }
