@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 
+use crashlab::draws::Draws;
 use crashlab::failing_call::FailingCall;
 use crashlab::lab::Start;
 use crashlab::power_cut::{self, Depth};
@@ -73,7 +74,7 @@ pub(crate) struct Outcome {
 
 /// All tasks, in an order that the seed draws, single operations first.
 pub(crate) fn tasks(options: &Options) -> Vec<Task> {
-    let mut random = Random(options.seed);
+    let mut draws = Draws::new(options.seed);
     let rests = Workload::all(1).into_iter().filter(|workload| !workload.write_back);
     let mut rot: Vec<Task> = rests.map(Task::Rot).collect();
     let mut ones: Vec<Task> = Workload::all(1).into_iter().map(Task::PowerCuts).collect();
@@ -81,12 +82,12 @@ pub(crate) fn tasks(options: &Options) -> Vec<Task> {
     let failing = failing_calls();
     let mut threes: Vec<Task> = Workload::all(3).into_iter().map(Task::PowerCuts).collect();
     if !options.long {
-        threes.retain(|_| random.next().is_multiple_of(THREES));
+        threes.retain(|_| draws.number().is_multiple_of(THREES));
     }
     others.extend(failing);
     others.append(&mut rot);
     for tasks in [&mut ones, &mut others, &mut threes] {
-        random.shuffle(tasks);
+        shuffle(&mut draws, tasks);
     }
     let mut all: Vec<Task> = ones.into_iter().chain(others).chain(threes).collect();
     all.retain(|task| options.page_size.is_none_or(|size| task.page_size() == size));
@@ -203,21 +204,9 @@ pub(crate) fn run_failing(page_size: usize, start: Start, call: FailingCall) -> 
     }
 }
 
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn shuffle<T>(&mut self, list: &mut [T]) {
-        for at in (1..list.len()).rev() {
-            let below = u64::try_from(at + 1).expect("usize fits u64");
-            list.swap(at, usize::try_from(self.next() % below).expect("below a usize"));
-        }
+fn shuffle<T>(draws: &mut Draws, list: &mut [T]) {
+    for at in (1..list.len()).rev() {
+        let below = u64::try_from(at + 1).expect("usize fits u64");
+        list.swap(at, usize::try_from(draws.below(below)).expect("below a usize"));
     }
 }
