@@ -64,7 +64,7 @@ pub fn verify_once<const P: usize>(
     (disk, recovery)
 }
 
-/// Opening makes a number of calls that the length of the file bounds, each of a page at the most, and takes under a second.
+/// Opening makes a number of calls that the length of the file bounds, and takes under a second.
 fn opened_with_little_work<const P: usize>(disk: &SimDisk, took: Duration, found: &SimImage) {
     const LIMIT: Duration = Duration::from_secs(1);
     // Five blocks in three attempts; of two candidates every page once for a walk, once to prove it, twice to write it again.

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use crate::lab::Start;
 use crate::operation::{End, Operation, Step};
 
-/// Each operation once, with arguments that make it do something on every start.
+/// Each operation once, with arguments that make it do something on every start that has pages.
 #[must_use]
 pub fn each_operation() -> Vec<Operation> {
     use Operation::{

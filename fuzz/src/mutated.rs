@@ -59,7 +59,7 @@ fn run<const P: usize>(case: &Mutated) {
 }
 
 thread_local! {
-    /// The files to start from, which take long to make, each with its length in pages and its place in [`Start::ALL`].
+    /// The files to start from, which take long to make, by page size and place in [`Start::ALL`].
     static STARTS: RefCell<HashMap<(usize, usize), SimImage>> = RefCell::default();
 }
 
@@ -72,9 +72,9 @@ fn edited_from<const P: usize>(start: Start, operations: &[Operation]) -> (SimIm
     let disk = SimDisk::from_image(image);
     disk.record(false);
     let mut pager = PagerOptions::new().open_on::<P>(&disk).expect("a file to start from opens");
-    let mut model = crate::hostile::take_over(&mut pager).expect("a file to start from has no limit");
+    let model = crate::hostile::take_over(&mut pager).expect("a file to start from has no limit");
     let mut older = disk.cached_image();
-    let mut lab = Lab::around(disk, pager, std::mem::take(&mut model));
+    let mut lab = Lab::around(disk, pager, model);
     for operation in operations.iter().take(MOST) {
         older = lab.disk.cached_image();
         lab.run(operation).expect("nothing fails");
