@@ -96,7 +96,7 @@ pub fn failing_call(text: &str) -> Result<FailingCall, String> {
     let error = between(text, "error: ", ",").ok_or_else(wrong)?;
     Ok(FailingCall {
         kind: CallKind::ALL.into_iter().find(|known| format!("{known:?}") == kind).ok_or_else(wrong)?,
-        n: number(text, "n: ").ok_or_else(wrong)?,
+        n: number(text, "n: ").filter(|n| *n > 0).ok_or_else(wrong)?,
         error: ERRORS.into_iter().find(|known| format!("{known:?}") == error).ok_or_else(wrong)?,
         for_ever: text.contains("for_ever: true"),
         after: number(text, "after: Some("),
@@ -125,6 +125,7 @@ mod tests {
         assert_eq!(crash_point(&format!("{point:?}")), Ok(point));
         let call = FailingCall { kind: CallKind::Grow, n: 3, error: ERRORS[1], for_ever: true, after: Some(512) };
         assert_eq!(failing_call(&format!("{call:?}")), Ok(call));
+        assert!(failing_call(&format!("{:?}", FailingCall { n: 0, ..call })).is_err());
         assert!(crash_point("epoch: 3").is_err());
         let [sector, block, from, bit] = [1, 2, 3, 4];
         let rots = [

@@ -9,7 +9,7 @@ mod totals;
 
 use std::process::ExitCode;
 
-use crashlab::workload::{Workload, start_called};
+use crashlab::workload::{PAGE_SIZES, Workload, start_called};
 use crashlab::{power_cut, replay, rot};
 
 use self::options::{Options, USAGE};
@@ -51,7 +51,8 @@ fn run_again(case: &str) -> Result<(), String> {
     if let Some(file) = name.strip_suffix(FAIL) {
         let (size, start) = file.split_once('/').ok_or_else(|| format!("{file} is no page size and start"))?;
         let start = start_called(start).ok_or_else(|| format!("{start} is no start"))?;
-        let size = size.parse().map_err(|_| format!("{size} is no page size"))?;
+        let known = PAGE_SIZES.into_iter().find(|known| known.to_string() == size);
+        let size = known.ok_or_else(|| format!("{size} is not one of {PAGE_SIZES:?}"))?;
         println!("a call failed: {}", run_failing(size, start, replay::failing_call(rest)?));
         return Ok(());
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use crate::options::Options;
@@ -21,7 +22,11 @@ pub(crate) struct Progress {
 impl Progress {
     /// What the file says, or nothing if there is no file.
     pub(crate) fn read(file: &Path, options: &Options) -> Result<Progress, String> {
-        let Ok(text) = fs::read_to_string(file) else { return Ok(Progress::default()) };
+        let text = match fs::read_to_string(file) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Progress::default()),
+            Err(error) => return Err(format!("{}: {error}", file.display())),
+        };
         let (name, rest) = text.split_once('\n').unwrap_or_default();
         if name != run_name(options) {
             return Err(format!("{} is of another run than \"{}\"", file.display(), run_name(options)));
