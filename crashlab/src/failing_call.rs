@@ -10,6 +10,11 @@ use crate::model::Model;
 use crate::operation::{End, Operation, Step};
 use crate::verify::{compare, reported, verify};
 
+/// The errors that calls fail with: `EIO`, for which `Other` stands, because it has no kind of its own; `ENOSPC`, `EDQUOT`,
+/// `EINTR`.
+pub const ERRORS: [io::ErrorKind; 4] =
+    [io::ErrorKind::Other, io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded, io::ErrorKind::Interrupted];
+
 /// What runs until a call fails.
 #[must_use]
 pub fn workload() -> Vec<Operation> {
@@ -44,7 +49,7 @@ pub struct FailingCall {
     pub kind: CallKind,
     /// Which of them fails, counted from 1.
     pub n: u64,
-    /// What the engine is told.
+    /// What the engine is told: one of [`ERRORS`].
     pub error: io::ErrorKind,
     /// Whether all later calls of the kind fail as well.
     pub for_ever: bool,
@@ -79,7 +84,10 @@ impl FailingCall {
 fn run_until_failure<const P: usize>(start: Start, operations: &[Operation], failing: FailingCall) -> bool {
     let FailingCall { kind, n, error, for_ever, after } = failing;
     let mut lab = Lab::<P>::start(start);
-    let mut plan = FaultPlan::nth(kind, n).kind(error);
+    let mut plan = FaultPlan::nth(kind, n);
+    if error != io::ErrorKind::Other {
+        plan = plan.kind(error);
+    }
     if for_ever {
         plan = plan.for_ever();
     }

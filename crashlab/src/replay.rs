@@ -1,11 +1,10 @@
 //! Cases by their names, as a run prints them and `--replay` takes them.
 
-use std::io;
 use std::str::FromStr;
 
 use diptych::{CallKind, CrashPoint, Damage, Subset, Tail, TornUnit};
 
-use crate::failing_call::FailingCall;
+use crate::failing_call::{ERRORS, FailingCall};
 use crate::rot::Rot;
 
 /// What a [`CrashPoint`] prints with `{:?}`, read again.
@@ -80,10 +79,6 @@ fn number<T: FromStr>(text: &str, words: &str) -> Option<T> {
     let end = digits.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(digits.len());
     digits[..end].parse().ok()
 }
-
-/// The errors that calls fail with: `EIO`, `ENOSPC`, `EDQUOT`, `EINTR`.
-pub const ERRORS: [io::ErrorKind; 4] =
-    [io::ErrorKind::Other, io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded, io::ErrorKind::Interrupted];
 
 /// What a [`FailingCall`] prints with `{:?}`, read again.
 ///

@@ -1,9 +1,7 @@
 //! Operations against the model, ended by a power cut or a failing call; what is left is recovered and verified.
 
-use std::io;
-
 use arbitrary::Arbitrary;
-use crashlab::failing_call::FailingCall;
+use crashlab::failing_call::{ERRORS, FailingCall};
 use crashlab::lab::{Lab, Start};
 use crashlab::model::Model;
 use crashlab::operation::Operation;
@@ -77,8 +75,7 @@ fn run<const P: usize>(case: &Sequence) {
         }
         Ending::FailingCall { kind, n, error, for_ever, after } => {
             let kinds = CallKind::ALL;
-            let errors = crashlab::replay::ERRORS;
-            let error: io::ErrorKind = errors[usize::from(*error) % errors.len()];
+            let error = ERRORS[usize::from(*error) % ERRORS.len()];
             let kind = kinds[usize::from(*kind) % kinds.len()];
             let failing =
                 FailingCall { kind, n: u64::from(*n) + 1, error, for_ever: *for_ever, after: after.map(u64::from) };

@@ -2,13 +2,11 @@
 
 use std::io;
 
-use crashlab::failing_call::{FailingCall, attempted_on};
+use crashlab::failing_call::{ERRORS, FailingCall, attempted_on};
 use crashlab::lab::{Lab, Start};
 use crashlab::operation::Operation;
 use crashlab::verify::{reported, verify};
 use diptych::{CallKind, CrashOptions, Error, FaultPlan, PagerOptions, SimDisk};
-
-const ERRORS: [io::ErrorKind; 3] = [io::ErrorKind::Other, io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
 
 fn fail_each(kind: CallKind) {
     for error in ERRORS {

@@ -4,10 +4,9 @@ use std::fmt;
 use std::io;
 
 use crashlab::draws::Draws;
-use crashlab::failing_call::FailingCall;
+use crashlab::failing_call::{ERRORS, FailingCall};
 use crashlab::lab::Start;
 use crashlab::power_cut::{self, Depth};
-use crashlab::replay::ERRORS;
 use crashlab::rot::rot;
 use crashlab::verify::caught;
 use crashlab::workload::{PAGE_SIZES, Workload};
