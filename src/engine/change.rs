@@ -175,11 +175,11 @@ impl Engine {
     }
 
     fn check_staged_regular(&self, stage: &Stage, page: u64) -> Result<()> {
-        let total = stage.state.total_pages;
-        if page < total && stage.kind(page) == PageKind::Regular {
+        // Behind the end no page is.
+        if stage.kind(page) == PageKind::Regular {
             return Ok(());
         }
-        Err(not_regular(page, total, |page| stage.kind(page)))
+        Err(not_regular(page, stage.state.total_pages, |page| stage.kind(page)))
     }
 
     fn check_staged_protected(&self, stage: &Stage, index: u64) -> Result<()> {

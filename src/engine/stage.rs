@@ -228,8 +228,7 @@ impl Stage {
         let Ok(at) = self.savepoints.binary_search_by_key(&token.number, |savepoint| savepoint.number) else {
             return Err(Error::StaleSavepoint);
         };
-        while self.savepoints.len() > at {
-            let Some(newest) = self.savepoints.pop() else { unreachable!("the length was checked") };
+        while let Some(newest) = self.savepoints.pop() {
             for (owned, content) in newest.before {
                 match content {
                     _ if is_planted(Mistake::RollbackForgetsContents) => None,

@@ -229,16 +229,14 @@ impl State {
     /// Takes the `count` lowest free pages, whole words at a time. `None` if there are not so many; the state may then
     /// have changed, so the caller works on a clone.
     pub(super) fn take_runs(&mut self, geometry: Geometry, count: u64, kind: PageKind) -> Option<Runs> {
-        let (mut runs, mut left, mut from) = (Runs::default(), count, geometry.first_page());
+        let (mut runs, mut left) = (Runs::default(), count);
         while left > 0 {
-            let end = self.usable_end(geometry);
-            let page = self.free_map.first_free(from..end)?;
-            let leaf = page / PAGES_PER_LEAF;
+            let within = geometry.first_page()..self.usable_end(geometry);
+            let leaf = self.free_map.first_free(within.clone())? / PAGES_PER_LEAF;
             self.touch(geometry, leaf);
-            let taken = self.free_map.claim(leaf, from..end, left, kind, &mut runs);
+            let taken = self.free_map.claim(leaf, within, left, kind, &mut runs);
             *self.count_of(kind) += taken;
             left -= taken;
-            from = from.max((leaf + 1) * PAGES_PER_LEAF);
         }
         Some(runs)
     }
@@ -284,13 +282,12 @@ impl State {
         runs
     }
 
-    /// Whether committing this state in place of `base` would change anything on disk.
+    /// Whether committing this state in place of `base` would change anything on disk. Whatever changes a table takes pages
+    /// from the free map, or is staged content.
     pub(super) fn differs_from(&self, base: &State) -> bool {
         self.header != base.header
             || self.total_pages != base.total_pages
             || !self.free_map.changed_since(&base.free_map).is_empty()
-            || self.leaf_table.top() != base.leaf_table.top()
-            || self.directory.top() != base.directory.top()
     }
 
     /// Every twin that this state owns, with its name.
@@ -299,5 +296,50 @@ impl State {
         let nodes = [&self.leaf_table, &self.directory].into_iter().flat_map(TwinTable::nodes);
         let pages = self.directory.iter().map(|(index, entry)| (Block::ProtectedPage { id: index + 1 }, entry));
         nodes.chain(leaves).chain(pages)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Geometry, PAGES_PER_LEAF, PageKind, State};
+
+    /// A state all of whose pages are in use that can be.
+    fn full(geometry: Geometry, total_pages: u64) -> State {
+        let mut state = State::empty(geometry, total_pages);
+        while state.take_page(geometry, 0, PageKind::Regular).is_some() {
+            let free = state.free_map.leaves().map(|(_, leaf)| PAGES_PER_LEAF - leaf.counts().iter().sum::<u64>());
+            let free: u64 = free.sum::<u64>().min(state.free_pages());
+            for count in [free, free / 2, free / 4].into_iter().filter(|count| *count > 0) {
+                let mut more = state.clone();
+                if more.take_runs(geometry, count, PageKind::Regular).is_some() {
+                    state = more;
+                    break;
+                }
+            }
+        }
+        state
+    }
+
+    #[test]
+    fn growing_by_the_shortfall_makes_room_and_wastes_next_to_nothing() {
+        const LEAF: u64 = PAGES_PER_LEAF;
+        for page_size in [1024, 4096, 65536] {
+            let geometry = Geometry::new(page_size);
+            // Short of the end of a leaf, at it and behind it; the sixteenth leaf and its neighbours take a node.
+            let totals =
+                [24, 1000, LEAF - 9, LEAF - 1, LEAF, LEAF + 1, LEAF + 30, 2 * LEAF - 3, 14 * LEAF + 1, 17 * LEAF];
+            for total in totals {
+                let state = full(geometry, total);
+                for pages in [1, 2, 9, 500, LEAF - 31, LEAF - 8, LEAF - 1, LEAF, 3 * LEAF, 20 * LEAF + 5] {
+                    let shortfall = state.shortfall(geometry, pages);
+                    let mut grown = State { total_pages: total + shortfall, ..state.clone() };
+                    let case = format!("{pages} pages of {page_size} more than {total}: {shortfall}");
+                    assert!(grown.take_runs(geometry, pages, PageKind::Regular).is_some(), "{case}");
+                    // The copies of each leaf, and those of a node.
+                    let most = (pages / (LEAF / 2) + 3) * 4 * geometry.pages_per_block();
+                    assert!((pages..=pages + most).contains(&shortfall), "{case}, at most {most} more expected");
+                }
+            }
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The promises of the pager tier, a file each, on real files and on the simulated disk.
 
 mod alloc_free;
+mod calls;
 mod iteration;
 mod open_create;
 mod places;

@@ -5,9 +5,9 @@ use std::io::ErrorKind;
 use std::sync::Barrier;
 use std::thread;
 
-use diptych::{CallKind, Error, FaultPlan, Pager, PagerOptions, Result, SimDisk};
+use diptych::{CallKind, Error, FaultPlan, PageKind, Pager, PagerOptions, Result, SimDisk};
 
-use crate::places::{Place, assert_whole, failure, shape};
+use crate::places::{Place, assert_whole, failure, page, shape};
 
 fn create(place: &Place) -> Result<Pager<4096>> {
     Pager::create(place.path())
@@ -35,6 +35,15 @@ fn a_new_file_is_empty_small_and_named_by_chance() {
     let id = pager.file_id();
     assert_whole(&pager);
     assert_eq!(place.reopen(pager).file_id(), id);
+}
+
+#[test]
+fn in_a_new_file_the_reserved_region_is_the_engines_and_the_rest_is_free() {
+    let pager = Place::sim().create::<4096>();
+    for (raw, kind) in [(1, PageKind::Engine), (4, PageKind::Engine), (5, PageKind::Free)] {
+        let error = failure(page::<4096>(raw).get(&pager));
+        assert!(matches!(error, Error::WrongKind { found, .. } if found == kind), "{raw}: {error}");
+    }
 }
 
 #[test]

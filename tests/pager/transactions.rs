@@ -412,6 +412,45 @@ fn a_rollback_gives_back_the_staged_bytes() {
 }
 
 #[test]
+fn staged_bytes_are_those_of_the_pages_and_of_their_copies_for_savepoints() {
+    let options = PagerOptions::new().max_staged_bytes(3 * P as u64);
+    let mut pager = Place::sim().create_with::<P>(&options);
+    let ids = pager.alloc_protected_bulk(6).expect("there is room");
+    let mut transaction = pager.transaction().expect("nothing is wrong");
+    for id in &ids[..3] {
+        transaction.protected_mut(*id).expect("one of three").fill(1);
+    }
+    transaction.protected_mut(ids[0]).expect("it is staged").fill(1);
+    assert!(matches!(failure(transaction.protected_mut(ids[3])), Error::StageFull { .. }));
+    // What is freed is not staged any more, and neither is what is known to be zeros.
+    transaction.free_protected(ids[0]).expect("it is allocated");
+    transaction.protected_mut(ids[3]).expect("one of three").fill(1);
+    assert!(matches!(failure(transaction.protected_mut(ids[4])), Error::StageFull { .. }));
+    transaction.free_protected(ids[1]).expect("it is allocated");
+    transaction.free_protected(ids[2]).expect("it is allocated");
+
+    let savepoint = transaction.savepoint();
+    transaction.protected_mut(ids[3]).expect("two of three: the page, and as it was").fill(2);
+    transaction.protected_mut(ids[3]).expect("as before").fill(3);
+    transaction.protected_mut(ids[4]).expect("three of three").fill(3);
+    transaction.protected_mut(ids[4]).expect("as before: it was not there").fill(4);
+    assert!(matches!(failure(transaction.protected_mut(ids[5])), Error::StageFull { .. }));
+    // The savepoint needs it still.
+    transaction.free_protected(ids[3]).expect("it is allocated");
+    transaction.protected_mut(ids[5]).expect("the place of what was freed").fill(5);
+    assert!(matches!(
+        failure(transaction.alloc().and_then(|id| transaction.page_mut(id).map(drop))),
+        Error::StageFull { .. }
+    ));
+    transaction.rollback_to(&savepoint).expect("it is this transaction's");
+    transaction.protected_mut(ids[3]).expect("two of three").fill(6);
+    transaction.protected_mut(ids[4]).expect("three of three").fill(7);
+    transaction.commit().expect("there is room");
+    assert!(full_of(ids[3].get(&pager).expect("committed"), 6) && full_of(ids[5].get(&pager).expect("untouched"), 0));
+    assert_whole(&pager);
+}
+
+#[test]
 fn pages_of_either_kind_are_changed_at_once_and_none_twice() {
     for place in Place::both() {
         let mut pager = place.create::<P>();
