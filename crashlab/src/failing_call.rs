@@ -8,7 +8,7 @@ use diptych::{CallKind, CrashOptions, Error, FaultPlan, PagerOptions, SimDisk};
 use crate::lab::{Lab, Start};
 use crate::model::Model;
 use crate::operation::{End, Operation, Step};
-use crate::verify::{compare, reported, verify};
+use crate::verify::{compare, is_filled, reported, verify};
 
 /// The errors that calls fail with: `EIO`, for which `Other` stands, because it has no kind of its own; `ENOSPC`, `EDQUOT`,
 /// `EINTR`.
@@ -20,7 +20,7 @@ pub const ERRORS: [io::ErrorKind; 4] =
 pub fn workload() -> Vec<Operation> {
     let steps = vec![
         Step::Alloc,
-        Step::Write(250, 0x11),
+        Step::Write(249, 0x11),
         Step::WriteProtected(0, 0x12),
         Step::AllocProtected,
         Step::Free(0),
@@ -160,6 +160,8 @@ fn after_failure<const P: usize>(mut lab: Lab<P>, before: &Model, attempted: &Mo
             Ok(id) => {
                 verify::<P>(left, before, before, 0);
                 // Not poisoned, so the operation left no trace and the pager goes on.
+                let fresh = pager.page(id).expect("it was handed out");
+                assert!(is_filled(&fresh[..], 0), "a fresh page shows what a commit wrote that failed");
                 pager.free(id).expect("nothing fails any more");
                 compare(pager, before, &|_, page| Some(vec![page.fill]), 0);
                 assert_eq!(pager.check(), [], "{operation:?}");

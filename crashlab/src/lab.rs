@@ -66,6 +66,8 @@ impl<const P: usize> Lab<P> {
                     Operation::AllocBulk(4),
                     Operation::WriteProtected(1, 0x21),
                     Operation::Store(2, 0x31),
+                    Operation::Store(1, 0x32),
+                    Operation::Sync,
                     Operation::Free(1),
                     Operation::Sync,
                 ];
