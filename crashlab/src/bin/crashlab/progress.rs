@@ -1,9 +1,8 @@
 //! How far a run is: which tasks are done, and what they found. Kept in a file, a run goes on where it was stopped.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::io;
 use std::path::Path;
+use std::{fs, io};
 
 use crate::options::Options;
 use crate::totals::Totals;
@@ -23,9 +22,8 @@ impl Progress {
     /// What the file says, or nothing if there is no file.
     pub(crate) fn read(file: &Path, options: &Options) -> Result<Progress, String> {
         let text = match fs::read_to_string(file) {
-            Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Progress::default()),
-            Err(error) => return Err(format!("{}: {error}", file.display())),
+            text => text.map_err(|error| format!("{}: {error}", file.display()))?,
         };
         let (name, rest) = text.split_once('\n').unwrap_or_default();
         if name != run_name(options) {
@@ -96,6 +94,8 @@ mod tests {
         assert_eq!((again.first_open, again.done.len()), (4, 0));
         let other = Options::parse(["--seed".to_owned(), "1".to_owned()]).expect("a seed");
         assert!(Progress::read(&file, &other).is_err());
+        fs::write(&file, [0xff; 9]).expect("it can be written");
+        assert!(Progress::read(&file, &options).is_err(), "what is no text is not begun anew");
         fs::remove_file(&file).expect("it is there");
     }
 }

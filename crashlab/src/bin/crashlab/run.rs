@@ -31,6 +31,10 @@ struct Run<'a> {
 /// Runs what the options say and prints what came out. Whether everything held.
 pub(crate) fn enumerate(options: &Options) -> Result<bool, String> {
     let progress = options.resume.as_deref().map_or(Ok(Progress::default()), |file| Progress::read(file, options))?;
+    if let Some(file) = &options.resume {
+        // Before hours of work, and not after them.
+        progress.keep(file, options)?;
+    }
     let tasks = tasks(options);
     let started = Instant::now();
     let run = Run {
@@ -53,9 +57,7 @@ pub(crate) fn enumerate(options: &Options) -> Result<bool, String> {
     std::panic::set_hook(loud);
     let (mut progress, kept) = run.progress.into_inner().unwrap_or_else(PoisonError::into_inner);
     progress.totals.millis += millis_since(kept);
-    if let Some(file) = &options.resume {
-        progress.keep(file, options)?;
-    }
+    let kept = options.resume.as_deref().map_or(Ok(()), |file| progress.keep(file, options));
     println!("{:<24} {}", "seed", options.seed);
     println!("{:<24} {}", "threads", options.threads);
     println!("{:<24} {}", "tasks", run.tasks.len());
@@ -70,7 +72,7 @@ pub(crate) fn enumerate(options: &Options) -> Result<bool, String> {
         println!("{:<24} {caught} of {mistakes}", "planted mistakes caught");
         holds &= mistakes == caught;
     }
-    Ok(holds)
+    kept.map(|()| holds)
 }
 
 fn millis_since(started: Instant) -> u64 {
@@ -79,7 +81,7 @@ fn millis_since(started: Instant) -> u64 {
 
 impl Run<'_> {
     fn work(&self) {
-        let deadline = self.options.seconds.map(|seconds| self.started + Duration::from_secs(seconds));
+        let deadline = self.options.seconds.and_then(|seconds| self.started.checked_add(Duration::from_secs(seconds)));
         let is_late = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
         loop {
             let enough = self.options.images.is_some_and(|images| self.images.load(Ordering::Relaxed) >= images);
