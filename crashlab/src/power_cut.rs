@@ -76,18 +76,24 @@ fn crash_sized<const P: usize>(
         Ok(run) => run,
         Err(message) => return (Tally::default(), vec![Violation { points: Vec::new(), message }]),
     };
-    let units: &[TornUnit] = if P < 4096 { &[TornUnit::Sector] } else { &[TornUnit::Sector, TornUnit::Block] };
-    for (at, unit) in units.iter().enumerate() {
+    let units = torn_units(P);
+    for (at, unit) in units.into_iter().enumerate() {
         let options = CrashOptions::new()
             .seed(depth.seed)
             .exhaustive_limit(depth.exhaustive_limit)
             .sample_limit(depth.sample_limit)
-            .torn_unit(*unit)
+            .torn_unit(unit)
             .page_size(u64::try_from(P).expect("usize fits u64"));
         let left = depth.images.saturating_sub(usize::try_from(run.tally.images).unwrap_or(usize::MAX));
         run.crash_epochs(&options, left / (units.len() - at), depth, is_over);
     }
     (run.tally, run.violations)
+}
+
+/// What a disk may write at once under pages of that size: sectors of 512 bytes, or of 4096 where pages may stand on them.
+#[must_use]
+pub fn torn_units(page_size: usize) -> [TornUnit; 2] {
+    [TornUnit::Sector, if page_size < TornUnit::Block.len() { TornUnit::BlockOrSector } else { TornUnit::Block }]
 }
 
 /// A workload that ran, and what was found about it so far.

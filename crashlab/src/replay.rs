@@ -18,12 +18,17 @@ pub fn crash_point(text: &str) -> Result<CrashPoint, String> {
     let damage = text.split_once("damage: ").ok_or_else(wrong)?.1;
     Ok(CrashPoint {
         epoch: number(text, "epoch: ").ok_or_else(wrong)?,
-        torn_unit: if text.contains("torn_unit: Block") { TornUnit::Block } else { TornUnit::Sector },
+        torn_unit: between(text, "torn_unit: ", ",").and_then(torn_unit_called).ok_or_else(wrong)?,
         subset: subset_of(subset).ok_or_else(wrong)?,
         length: number(text, "length: ").ok_or_else(wrong)?,
         tail: if text.contains("tail: Junk") { Tail::Junk } else { Tail::Zeros },
         damage: if damage.starts_with("None") { None } else { Some(damage_of(damage).ok_or_else(wrong)?) },
     })
+}
+
+fn torn_unit_called(name: &str) -> Option<TornUnit> {
+    let units = [TornUnit::Sector, TornUnit::Block, TornUnit::BlockOrSector];
+    units.into_iter().find(|unit| format!("{unit:?}") == name)
 }
 
 fn subset_of(text: &str) -> Option<Subset> {
@@ -117,7 +122,8 @@ mod tests {
         for point in subsets.iter().zip(damages).map(|(&subset, damage)| CrashPoint { subset, damage, ..point }) {
             assert_eq!(crash_point(&format!("{point:?}")), Ok(point));
         }
-        assert_eq!(crash_point(&format!("{point:?}")), Ok(point));
+        let small = CrashPoint { torn_unit: TornUnit::BlockOrSector, ..point };
+        assert_eq!([point, small].map(|point| crash_point(&format!("{point:?}"))), [Ok(point), Ok(small)]);
         let call = FailingCall { kind: CallKind::Grow, n: 3, error: ERRORS[1], for_ever: true, after: Some(512) };
         assert_eq!(failing_call(&format!("{call:?}")), Ok(call));
         assert!(failing_call(&format!("{:?}", FailingCall { n: 0, ..call })).is_err());

@@ -5,8 +5,9 @@ use crashlab::failing_call::{ERRORS, FailingCall};
 use crashlab::lab::{Lab, Start};
 use crashlab::model::Model;
 use crashlab::operation::Operation;
+use crashlab::power_cut::torn_units;
 use crashlab::verify::{damaged_sectors, reported, verify, verify_cycle};
-use diptych::{CallKind, CrashOptions, CrashState, PagerOptions, SimDisk, TornUnit};
+use diptych::{CallKind, CrashOptions, CrashState, PagerOptions, SimDisk};
 
 use crate::page_sizes::PageSize;
 use crate::with_page_size;
@@ -135,12 +136,11 @@ impl Cut {
     fn state_of<const P: usize>(self, disk: &SimDisk, from: usize) -> Option<CrashState> {
         let known: Vec<usize> = (from..disk.epoch_count()).filter(|epoch| disk.epoch(*epoch).is_some()).collect();
         let epoch = *known.get(usize::from(self.epoch) % known.len().max(1))?;
-        let unit = if self.blocks && P >= TornUnit::Block.len() { TornUnit::Block } else { TornUnit::Sector };
         let options = CrashOptions::new()
             .seed(self.seed.into())
             .exhaustive_limit(6)
             .sample_limit(60)
-            .torn_unit(unit)
+            .torn_unit(torn_units(P)[usize::from(self.blocks)])
             .page_size(u64::try_from(P).expect("usize fits u64"));
         let mut states = disk.crash_states(epoch, &options);
         states.nth(usize::from(self.state) % states.len().max(1))

@@ -108,6 +108,11 @@ fn every_operation_is_atomic_on_disks_that_tear_4096_bytes() {
     crash_each_operation::<4096>(TornUnit::Block);
 }
 
+#[test]
+fn every_operation_is_atomic_with_pages_smaller_than_the_sectors_of_the_disk() {
+    crash_each_operation::<1024>(TornUnit::BlockOrSector);
+}
+
 /// What the crash tests leave of the operations: no image is made, the names of the states are looked at.
 #[test]
 fn the_crash_tests_break_every_assumption_that_is_not_made() {

@@ -11,16 +11,20 @@ pub enum TornUnit {
     Sector,
     /// A block of 4096 bytes, as disks with large sectors have it.
     Block,
+    /// The same disk under pages smaller than its sectors, of which it promises nothing: a block of 4096 bytes in the
+    /// reserved region, and wherever every write since the last barrier covers all of it, as each one of a free-map leaf
+    /// and of a table node does; else a sector of 512.
+    BlockOrSector,
 }
 
 impl TornUnit {
-    /// Bytes in the unit.
+    /// Bytes in the unit, in the larger one where there are two.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "a unit has bytes")]
     pub const fn len(self) -> usize {
         match self {
             TornUnit::Sector => SECTOR_LEN,
-            TornUnit::Block => BLOCK_LEN,
+            TornUnit::Block | TornUnit::BlockOrSector => BLOCK_LEN,
         }
     }
 }

@@ -1,10 +1,11 @@
 //! One state that a power cut may leave.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
-use super::crash_point::{CrashPoint, Damage, Tail};
-use super::image::{SimImage, narrow, wide};
+use super::crash_point::{CrashPoint, Damage, Tail, TornUnit};
+use super::image::{BLOCK_LEN, SECTOR_LEN, SimImage, narrow, wide};
 use super::random::SplitMix64;
 use super::units::Units;
 
@@ -49,6 +50,15 @@ impl CrashState {
         image
     }
 
+    /// The bytes of the unit that is damaged; none if none is.
+    #[must_use]
+    pub fn damaged(&self) -> Range<u64> {
+        self.point.damage.map_or(0..0, |damage| {
+            let unit = &self.units.list()[damage.unit()];
+            unit.at..unit.at + wide(unit.len())
+        })
+    }
+
     fn chosen(&self) -> Vec<usize> {
         self.units.choose(self.point.subset).expect("a state is made of a subset of its epoch")
     }
@@ -64,12 +74,17 @@ impl fmt::Debug for CrashState {
 impl fmt::Display for CrashState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let CrashPoint { epoch, torn_unit, length, tail, damage, .. } = self.point;
-        let unit_len = torn_unit.len();
+        // Places are counted in the smallest unit that there may be.
+        let (place_len, lens) = match torn_unit {
+            TornUnit::Sector => (SECTOR_LEN, "512"),
+            TornUnit::Block => (BLOCK_LEN, "4096"),
+            TornUnit::BlockOrSector => (SECTOR_LEN, "512 or 4096"),
+        };
         let chosen = self.chosen();
         let arrived = chosen.iter().filter(|&&version| version != 0).count();
-        write!(f, "epoch {epoch}, {length} bytes: of {} units of {unit_len}, {arrived} arrived:", chosen.len())?;
+        write!(f, "epoch {epoch}, {length} bytes: of {} units of {lens}, {arrived} arrived:", chosen.len())?;
         for (unit, &version) in self.units.list().iter().zip(&chosen).filter(|&(_, &version)| version != 0) {
-            write!(f, " {}", unit.at / wide(unit_len))?;
+            write!(f, " {}", unit.at / wide(place_len))?;
             if version != unit.newest {
                 write!(f, " (version {version})")?;
             }
@@ -80,7 +95,7 @@ impl fmt::Display for CrashState {
         let Some(damage) = damage else {
             return Ok(());
         };
-        let place = self.units.list()[damage.unit()].at / wide(unit_len);
+        let place = self.units.list()[damage.unit()].at / wide(place_len);
         match damage {
             Damage::Torn { old, new, at, .. } => {
                 write!(f, "; {place} torn at byte {at}, version {new} over {old}")

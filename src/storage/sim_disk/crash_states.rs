@@ -411,6 +411,29 @@ mod tests {
     }
 
     #[test]
+    fn under_small_pages_a_block_is_whole_where_it_is_reserved_or_written_whole() {
+        let sector = |sector, sequence| SectorWrite { sequence, sector, bytes: [1; 512] };
+        let mut epoch = epoch_of(65_536, &[]);
+        // Of the reserved region, of a block that one call covers, and of one of which a call covers a part.
+        epoch.writes = vec![sector(8, 1), sector(9, 1), sector(80, 2), sector(81, 2), sector(88, 3), sector(89, 3)];
+        epoch.parted = BTreeSet::from([1, 11]);
+        let options = CrashOptions::new().torn_unit(TornUnit::BlockOrSector);
+        let mut seen = HashSet::new();
+        for state in CrashStates::of(&epoch, &options) {
+            let image = state.image();
+            if state.point().damage.is_none() {
+                seen.insert([8, 9, 80, 81, 88, 89].map(|sector| image.sector(sector)[0]));
+            } else {
+                let len = if state.damaged().start < 88 * 512 { 4096 } else { 512 };
+                assert_eq!(state.damaged().end - state.damaged().start, len, "{state:?}");
+            }
+            assert!(find(&epoch, &state.point()).expect("it was enumerated").image() == image, "{state:?}");
+        }
+        let expected = (0..16_u8).map(|mask| [3, 3, 2, 2, 1, 0].map(|bit| mask >> bit & 1));
+        assert_eq!(seen, expected.collect());
+    }
+
+    #[test]
     fn a_large_epoch_leaves_prefixes_single_sectors_and_whole_pages() {
         let writes: Vec<(u64, u8)> = (0..24).map(|sector| (sector, 1)).collect();
         let epoch = epoch_of(16_384, &writes);

@@ -133,6 +133,12 @@ impl Disk {
         self.sequence
     }
 
+    /// Notes the blocks that a write covers only a part of: those at its ends.
+    pub(super) fn part_blocks(&mut self, offset: u64, len: usize) {
+        let ends = [offset, offset + wide(len)].into_iter().filter(|end| !end.is_multiple_of(wide(BLOCK_LEN)));
+        self.epoch.parted.extend(ends.map(|end| end / wide(BLOCK_LEN)));
+    }
+
     /// Puts bytes into the cache. A sector that holds them already is left alone, unless it needs to be written again.
     pub(super) fn put(&mut self, offset: u64, bytes: &[u8], sequence: u64) {
         let end = offset + wide(bytes.len());
@@ -169,6 +175,7 @@ impl Disk {
             }
             let filled = self.space.fill(start, wide(shown.len()), self.cache.len());
             assert!(filled.is_ok(), "bus error: a store to block {block}, a hole, while the disk is full");
+            self.epoch.parted.insert(wide(block));
             let sequence = *sequence.get_or_insert_with(|| self.next_sequence());
             for (at, bytes) in shown.chunks(SECTOR_LEN).enumerate() {
                 let at = start + wide(at * SECTOR_LEN);
@@ -217,6 +224,7 @@ impl Disk {
         next.lengths = self.epoch.lengths.clone();
         if end == EpochEnd::Failed {
             next.carried = self.epoch.carried.iter().chain(&self.epoch.writes).cloned().collect();
+            next.parted = self.epoch.parted.clone();
         } else {
             next.base = self.settled();
             if covers == Barrier::Length {
@@ -227,6 +235,7 @@ impl Disk {
                 let sectors = next.base.len().div_ceil(wide(SECTOR_LEN));
                 next.carried = self.epoch.carried.clone();
                 next.carried.retain(|write| write.sector < sectors && !written.contains(&write.sector));
+                next.parted = self.epoch.parted.clone();
             }
         }
         self.turn_over(end, next);

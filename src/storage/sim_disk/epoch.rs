@@ -41,6 +41,8 @@ pub struct Epoch {
     pub(super) carried: Vec<SectorWrite>,
     /// The writes of this epoch, in their order.
     pub(super) writes: Vec<SectorWrite>,
+    /// Blocks of which some of these writes, or of the carried ones, covers only a part.
+    pub(super) parted: BTreeSet<u64>,
     /// Lengths that the file may have: the durable one first, the newest last.
     pub(super) lengths: Vec<u64>,
     pub(super) calls: Range<u64>,
@@ -49,7 +51,16 @@ pub struct Epoch {
 impl Epoch {
     pub(super) fn first(base: SimImage) -> Self {
         let lengths = vec![base.len()];
-        Epoch { index: 0, end: EpochEnd::Open, base, carried: Vec::new(), writes: Vec::new(), lengths, calls: 0..0 }
+        Epoch {
+            index: 0,
+            end: EpochEnd::Open,
+            base,
+            carried: Vec::new(),
+            writes: Vec::new(),
+            parted: BTreeSet::new(),
+            lengths,
+            calls: 0..0,
+        }
     }
 
     /// Its number: 0 is the first of the disk's life, and every barrier, failed or not, begins another.

@@ -116,6 +116,7 @@ impl Storage for SimStorage {
             let moved = fault.as_ref().map_or(len, |fault| narrow(fault.after.min(wide(len))));
             let total = disk.cache().len();
             disk.space.fill(offset, wide(moved), total)?;
+            disk.part_blocks(offset, moved);
             let sequence = disk.next_sequence();
             let mut done = 0;
             for part in parts {

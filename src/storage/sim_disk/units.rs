@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use super::crash_point::{Damage, Subset, TornUnit};
 use super::epoch::Epoch;
-use super::image::{SECTOR_LEN, SimImage, narrow, wide};
+use super::image::{BLOCK_LEN, SECTOR_LEN, SimImage, narrow, wide};
 use super::random::SplitMix64;
+use crate::format::RESERVED_LEN;
 
 /// What a unit held at one time.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +28,12 @@ pub(super) struct Unit {
     pub(super) newest: usize,
 }
 
+impl Unit {
+    pub(super) fn len(&self) -> usize {
+        self.versions[0].bytes.len()
+    }
+}
+
 /// The units of an epoch that may differ from its base, in ascending order, and what may become of them.
 #[derive(Debug)]
 pub(super) struct Units {
@@ -42,8 +49,9 @@ impl Units {
         let mut histories: BTreeMap<u64, Vec<(u64, Version)>> = BTreeMap::new();
         for write in epoch.carried.iter().chain(&epoch.writes) {
             let offset = write.sector * wide(SECTOR_LEN);
-            let at = offset - offset % wide(torn_unit.len());
-            let history = histories.entry(at).or_insert_with(|| vec![(0, base_version(&epoch.base, at, torn_unit))]);
+            let len = unit_len(epoch, torn_unit, offset);
+            let at = offset - offset % wide(len);
+            let history = histories.entry(at).or_insert_with(|| vec![(0, base_version(&epoch.base, at, len))]);
             let (sequence, last) = history.last().expect("a history begins with the base");
             if *sequence != write.sequence {
                 let next = (write.sequence, last.clone());
@@ -191,7 +199,7 @@ impl Units {
                 let (Some(old), Some(new)) = (version(old), version(new)) else {
                     return false;
                 };
-                at < self.torn_unit.len() && old.bytes[..at] != new.bytes[..at] && old.bytes[at..] != new.bytes[at..]
+                at < old.bytes.len() && old.bytes[..at] != new.bytes[..at] && old.bytes[at..] != new.bytes[at..]
             }
             Damage::Junk { unit, .. } | Damage::Unreadable { unit } => unit < self.units.len(),
         }
@@ -219,21 +227,31 @@ impl Units {
                 torn.unreadable = versions[old].unreadable & behind | versions[new].unreadable & !behind;
                 torn
             }
-            Damage::Junk { seed, .. } => self.junk(seed, 0),
-            Damage::Unreadable { unit } => self.junk(self.units[unit].at, u8::MAX),
+            Damage::Junk { unit, seed } => self.junk(unit, seed, 0),
+            Damage::Unreadable { unit } => self.junk(unit, self.units[unit].at, u8::MAX),
         }
     }
 
-    fn junk(&self, seed: u64, unreadable: u8) -> Version {
-        let mut bytes = vec![0; self.torn_unit.len()];
+    fn junk(&self, unit: usize, seed: u64, unreadable: u8) -> Version {
+        let mut bytes = vec![0; self.units[unit].len()];
         SplitMix64::new(seed).fill(&mut bytes);
         Version { bytes, unreadable }
     }
 }
 
-fn base_version(base: &SimImage, at: u64, torn_unit: TornUnit) -> Version {
+/// Bytes in the unit that holds the byte at `offset`.
+fn unit_len(epoch: &Epoch, torn_unit: TornUnit, offset: u64) -> usize {
+    let in_sectors = match torn_unit {
+        TornUnit::Sector => true,
+        TornUnit::Block => false,
+        TornUnit::BlockOrSector => offset >= RESERVED_LEN && epoch.parted.contains(&(offset / wide(BLOCK_LEN))),
+    };
+    if in_sectors { SECTOR_LEN } else { BLOCK_LEN }
+}
+
+fn base_version(base: &SimImage, at: u64, len: usize) -> Version {
     let first = at / wide(SECTOR_LEN);
-    let sectors = first..first + wide(torn_unit.len() / SECTOR_LEN);
+    let sectors = first..first + wide(len / SECTOR_LEN);
     let bytes = sectors.clone().flat_map(|sector| *base.sector(sector)).collect();
     let unreadable = sectors.rev().fold(0, |mask, sector| mask << 1 | u8::from(base.is_unreadable(sector)));
     Version { bytes, unreadable }
