@@ -1,6 +1,8 @@
 //! One call of the system fails: nothing acknowledged is lost, nothing else is reported.
 
+use std::collections::HashSet;
 use std::io;
+use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use diptych::{CallKind, CrashOptions, Error, FaultPlan, PagerOptions, SimDisk};
@@ -9,6 +11,8 @@ use crate::lab::{Lab, Start};
 use crate::model::Model;
 use crate::operation::{End, Operation, Step};
 use crate::verify::{compare, is_filled, reported, verify};
+use crate::power_cut::{Interrupted, Share};
+use crate::verify::{compare, reported, verify};
 
 /// The errors that calls fail with: `EIO`, for which `Other` stands, because it has no kind of its own; `ENOSPC`, `EDQUOT`,
 /// `EINTR`.
@@ -195,11 +199,12 @@ fn after_failure<const P: usize>(mut lab: Lab<P>, before: &Model, attempted: &Mo
     drop(pager);
     // And while it does so, one leaves the state before or the state after.
     let options = CrashOptions::new().sample_limit(25).exhaustive_limit(4);
-    for epoch in (first..lab.disk.epoch_count()).filter(|epoch| lab.disk.epoch(*epoch).is_some()) {
-        for state in lab.disk.crash_states(epoch, &options) {
-            reported(state.point(), || verify::<P>(state.image(), before, attempted, 8));
-        }
-    }
+    // A write that stopped half-way has left a sector that nobody wrote.
+    let reopening = Interrupted::failed(&lab.disk, first, before, attempted).with_damage(1);
+    let _ = reopening.each_state::<()>(&options, Share::ALL, &mut HashSet::new(), |left| {
+        reported(left.point(), || left.verify::<P>());
+        ControlFlow::Continue(())
+    });
     for keep in [false, true] {
         let image = lab.disk.crash_now(|_| keep);
         let pager = PagerOptions::new().open_on::<P>(&SimDisk::from_image(image.clone())).expect("it opens");

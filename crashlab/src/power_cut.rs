@@ -1,14 +1,16 @@
 //! The states that a power cut during the last operation of a workload may leave, each opened and verified.
 
 use std::collections::HashSet;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 
-use diptych::{CrashOptions, CrashPoint, CrashState, CrashStates, Damage, PagerOptions, SimDisk, TornUnit};
+use diptych::{
+    CrashOptions, CrashPoint, CrashState, CrashStates, Damage, PagerOptions, Recovery, SimDisk, SimImage, TornUnit,
+};
 
 use crate::draws::Draws;
 use crate::lab::Lab;
 use crate::model::Model;
-use crate::verify::{caught, damaged_sectors, verify_again, verify_cycle, verify_once};
+use crate::verify::{caught, damaged_sectors, verify, verify_again, verify_cycle, verify_once};
 use crate::workload::{Workload, operations};
 
 /// Of so many images that recovery changes, it is cut off in one.
@@ -72,10 +74,12 @@ fn crash_sized<const P: usize>(
     depth: &Depth,
     is_over: &dyn Fn() -> bool,
 ) -> (Tally, Vec<Violation>) {
-    let mut run = match caught(|| Run::<P>::of(workload)) {
+    let run = match caught(|| Run::<P>::of(workload)) {
         Ok(run) => run,
         Err(message) => return (Tally::default(), vec![Violation { points: Vec::new(), message }]),
     };
+    let interrupted = run.interrupted();
+    let mut search = Search::default();
     let units = torn_units(P);
     for (at, unit) in units.into_iter().enumerate() {
         let options = CrashOptions::new()
@@ -84,10 +88,20 @@ fn crash_sized<const P: usize>(
             .sample_limit(depth.sample_limit)
             .torn_unit(unit)
             .page_size(u64::try_from(P).expect("usize fits u64"));
-        let left = depth.images.saturating_sub(usize::try_from(run.tally.images).unwrap_or(usize::MAX));
-        run.crash_epochs(&options, left / (units.len() - at), depth, is_over);
+        let left = depth.images.saturating_sub(usize::try_from(search.tally.images).unwrap_or(usize::MAX));
+        let share = Share { states: left / (units.len() - at), seed: depth.seed };
+        search.tally.epochs += u64::try_from(interrupted.epochs().count()).expect("usize fits u64");
+        let mut seen = std::mem::take(&mut search.seen);
+        let _ = interrupted.each_state(&options, share, &mut seen, |left| {
+            if search.violations.len() > 2 || is_over() {
+                return ControlFlow::Break(());
+            }
+            search.look_at::<P>(left);
+            ControlFlow::Continue(())
+        });
+        search.seen = seen;
     }
-    (run.tally, run.violations)
+    (search.tally, search.violations)
 }
 
 /// What a disk may write at once under pages of that size: sectors of 512 bytes, or of 4096 where pages may stand on them.
@@ -96,14 +110,219 @@ pub fn torn_units(page_size: usize) -> [TornUnit; 2] {
     [TornUnit::Sector, if page_size < TornUnit::Block.len() { TornUnit::BlockOrSector } else { TornUnit::Block }]
 }
 
-/// A workload that ran, and what was found about it so far.
+/// How many states are looked at, and what draws them.
+#[derive(Clone, Copy, Debug)]
+pub struct Share {
+    /// At most about so many, evenly spread over the epochs.
+    pub states: usize,
+    /// Draws which.
+    pub seed: u64,
+}
+
+impl Share {
+    /// All of them.
+    pub const ALL: Share = Share { states: usize::MAX, seed: 0 };
+}
+
+/// An operation, or the recovery from a power cut, on a disk that recorded it, and the states that it leads from and to.
+#[derive(Clone, Debug)]
+pub struct Interrupted<'a> {
+    disk: SimDisk,
+    epochs: Range<usize>,
+    before: &'a Model,
+    after: &'a Model,
+    /// The oldest state that there may be once it has returned.
+    returned: &'a Model,
+    /// The power cuts before it.
+    earlier: Vec<CrashPoint>,
+    damaged: usize,
+}
+
+impl<'a> Interrupted<'a> {
+    /// An operation that returned: all that the disk saw from that epoch on. With its return it is acknowledged.
+    #[must_use]
+    pub fn operation(disk: &SimDisk, first: usize, before: &'a Model, after: &'a Model) -> Self {
+        Interrupted { returned: after, ..Interrupted::failed(disk, first, before, after) }
+    }
+
+    /// The same of one that failed: it acknowledged nothing.
+    #[must_use]
+    pub fn failed(disk: &SimDisk, first: usize, before: &'a Model, after: &'a Model) -> Self {
+        let epochs = first..disk.epoch_count();
+        Interrupted { disk: disk.clone(), epochs, before, after, returned: before, earlier: Vec::new(), damaged: 0 }
+    }
+
+    /// The recovery from what a power cut left. A commit that it has adopted stays.
+    ///
+    /// # Panics
+    ///
+    /// When it fails.
+    #[must_use]
+    pub fn recovery<const P: usize>(left: &Left<'a>) -> Self {
+        let disk = SimDisk::from_image(left.image.clone());
+        let opened = PagerOptions::new().open_on::<P>(&disk).expect("recovery succeeds");
+        let generation = opened.generation().to_u64();
+        drop(opened);
+        let returned = if generation == left.after.generation { left.after } else { left.before };
+        let epochs = 0..disk.epoch_count();
+        let (before, after, earlier) = (left.before, left.after, left.points.clone());
+        Interrupted { disk, epochs, before, after, returned, earlier, damaged: left.damaged }
+    }
+
+    /// With so many sectors damaged already.
+    #[must_use]
+    pub fn with_damage(self, sectors: usize) -> Self {
+        Interrupted { damaged: sectors, ..self }
+    }
+
+    /// The disk.
+    #[must_use]
+    pub fn disk(&self) -> &SimDisk {
+        &self.disk
+    }
+
+    /// Its epochs, as far as they were recorded. In the last one it has returned.
+    pub fn epochs(&self) -> impl ExactSizeIterator<Item = usize> {
+        let known: Vec<usize> = self.epochs.clone().filter(|epoch| self.disk.epoch(*epoch).is_some()).collect();
+        known.into_iter()
+    }
+
+    /// What a power cut leaves there, if there is such a state.
+    #[must_use]
+    pub fn left_at(&self, point: &CrashPoint) -> Option<Left<'a>> {
+        self.epochs.contains(&point.epoch).then_some(())?;
+        Some(self.left(self.disk.crash_state(point)?))
+    }
+
+    fn left(&self, state: CrashState) -> Left<'a> {
+        let point = state.point();
+        let returned = point.epoch + 1 == self.epochs.end;
+        let mut points = self.earlier.clone();
+        points.push(point);
+        let image = state.image();
+        Left {
+            fingerprint: image.fingerprint(),
+            image,
+            before: if returned { self.returned } else { self.before },
+            after: self.after,
+            damaged: self.damaged + damaged_sectors(&state),
+            points,
+            state,
+        }
+    }
+
+    /// Looks at the states that a power cut may leave, or at a share of them, until it is told to stop; at images that were
+    /// seen before not again.
+    pub fn each_state<B>(
+        &self,
+        options: &CrashOptions,
+        share: Share,
+        seen: &mut HashSet<u64>,
+        mut look: impl FnMut(&Left<'a>) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
+        let mut draws = Draws::new(share.seed);
+        let mut left = share.states;
+        let epochs = self.epochs();
+        let count = epochs.len();
+        for (at, epoch) in epochs.enumerate() {
+            let states = self.disk.crash_states(epoch, options);
+            let most = (left / (count - at)).max(1);
+            let step = states.len().div_ceil(most).max(1);
+            for state in one_of_each(states, step, &mut draws) {
+                left = left.saturating_sub(1);
+                let state = self.left(state);
+                if seen.insert(state.fingerprint) {
+                    look(&state)?;
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// What a power cut left, and what must be there.
+#[derive(Clone, Debug)]
+pub struct Left<'a> {
+    /// Where the power failed, and where it failed again during recovery.
+    pub points: Vec<CrashPoint>,
+    /// The last of these states.
+    pub state: CrashState,
+    /// The disk in it.
+    pub image: SimImage,
+    /// The oldest state that it may be in.
+    pub before: &'a Model,
+    /// The newest one.
+    pub after: &'a Model,
+    /// How many sectors may hold what nobody wrote.
+    pub damaged: usize,
+    /// Of the image.
+    pub fingerprint: u64,
+}
+
+impl Left<'_> {
+    /// The last point.
+    #[must_use]
+    pub fn point(&self) -> CrashPoint {
+        self.state.point()
+    }
+
+    /// Opens it twice and says whether recovery had work to do.
+    ///
+    /// # Panics
+    ///
+    /// With the invariant that does not hold.
+    pub fn verify<const P: usize>(&self) -> bool {
+        verify::<P>(self.image.clone(), self.before, self.after, self.damaged)
+    }
+
+    /// The same, opened once. Returns the disk, closed, and what recovery did.
+    ///
+    /// # Panics
+    ///
+    /// With the invariant that does not hold.
+    pub fn verify_once<const P: usize>(&self) -> (SimDisk, Recovery) {
+        verify_once::<P>(self.image.clone(), self.before, self.after, self.damaged)
+    }
+}
+
+/// Cuts off the recovery from what a power cut left, in at most about so many states an epoch, and recovery from one in six
+/// of these again, `depth` deep.
+///
+/// # Panics
+///
+/// When recovery fails.
+pub fn each_recovery_state<'a, const P: usize, B>(
+    left: &Left<'a>,
+    depth: u32,
+    an_epoch: usize,
+    look: &mut dyn FnMut(&Left<'a>) -> ControlFlow<B>,
+) -> ControlFlow<B> {
+    let recovery = Interrupted::recovery::<P>(left);
+    let options = CrashOptions::new()
+        .sample_limit(12)
+        .exhaustive_limit(3)
+        .seed(depth.into())
+        .torn_unit(left.point().torn_unit)
+        .page_size(u64::try_from(P).expect("usize fits u64"));
+    let states = an_epoch.saturating_mul(recovery.epochs().len());
+    let mut at = 0_usize;
+    let share = Share { states, seed: left.fingerprint };
+    recovery.each_state(&options, share, &mut HashSet::new(), |deeper| {
+        look(deeper)?;
+        at += 1;
+        if depth > 1 && at % 6 == 1 {
+            each_recovery_state::<P, B>(deeper, depth - 1, an_epoch, look)?;
+        }
+        ControlFlow::Continue(())
+    })
+}
+
+/// A workload that ran.
 pub(crate) struct Run<const P: usize> {
     pub(crate) lab: Lab<P>,
     pub(crate) before: Model,
-    pub(crate) epochs: Range<usize>,
-    seen: HashSet<u64>,
-    tally: Tally,
-    violations: Vec<Violation>,
+    /// The epoch in which its last operation began.
+    pub(crate) first: usize,
 }
 
 impl<const P: usize> Run<P> {
@@ -116,54 +335,40 @@ impl<const P: usize> Run<P> {
         first.iter().for_each(|place| lab.run(&operations[*place]).expect("nothing fails"));
         lab.disk.record(true);
         let before = lab.model.clone();
-        let epoch = lab.disk.epoch_count() - 1;
+        let first = lab.disk.epoch_count() - 1;
         lab.run(&operations[*last]).expect("nothing fails");
         lab.compare();
-        let epochs = epoch..lab.disk.epoch_count();
-        Run { lab, before, epochs, seen: HashSet::new(), tally: Tally::default(), violations: Vec::new() }
+        Run { lab, before, first }
     }
 
-    /// Looks at up to `images` states.
-    fn crash_epochs(&mut self, options: &CrashOptions, images: usize, depth: &Depth, is_over: &dyn Fn() -> bool) {
-        let known: Vec<usize> = self.epochs.clone().filter(|epoch| self.lab.disk.epoch(*epoch).is_some()).collect();
-        let mut left = images;
-        let mut draws = Draws::new(depth.seed);
-        for (at, epoch) in known.iter().enumerate() {
-            self.tally.epochs += 1;
-            let states = self.lab.disk.crash_states(*epoch, options);
-            let share = (left / (known.len() - at)).max(1);
-            let step = states.len().div_ceil(share).max(1);
-            for state in one_of_each(states, step, &mut draws) {
-                if self.violations.len() > 2 || is_over() {
-                    return;
-                }
-                left = left.saturating_sub(1);
-                self.look_at(&state);
-            }
-        }
+    fn interrupted(&self) -> Interrupted<'_> {
+        Interrupted::operation(&self.lab.disk, self.first, &self.before, &self.lab.model)
     }
+}
 
-    fn look_at(&mut self, state: &CrashState) {
-        let image = state.image();
-        let fingerprint = image.fingerprint();
-        if !self.seen.insert(fingerprint) {
-            return;
-        }
+/// What was found about a workload so far.
+#[derive(Default)]
+struct Search {
+    seen: HashSet<u64>,
+    tally: Tally,
+    violations: Vec<Violation>,
+}
+
+impl Search {
+    fn look_at<const P: usize>(&mut self, left: &Left<'_>) {
         self.tally.images += 1;
-        match state.point().damage {
+        match left.point().damage {
             Some(Damage::Unreadable { .. }) => self.tally.unreadable += 1,
             Some(_) => self.tally.torn += 1,
             None => {}
         }
-        let damaged = damaged_sectors(&state.point());
         let checked = caught(|| {
-            let before = self.oldest(&state.point());
-            let (disk, recovery) = verify_once::<P>(image.clone(), before, &self.lab.model, damaged);
+            let (disk, recovery) = left.verify_once::<P>();
             if self.tally.images.is_multiple_of(16) {
                 verify_again::<P>(&disk);
             }
             if self.tally.images.is_multiple_of(64) {
-                verify_cycle::<P>(image);
+                verify_cycle::<P>(left.image.clone());
             }
             recovery
         });
@@ -172,54 +377,26 @@ impl<const P: usize> Run<P> {
             Ok(recovery) => {
                 self.tally.recovered += 1;
                 self.tally.adopted += u64::from(recovery.adopted);
-                let (before, after) = (self.before.generation, self.lab.model.generation);
+                let (before, after) = (left.before.generation, left.after.generation);
                 self.tally.fell_back += u64::from(before != after && recovery.generation.to_u64() == before);
-                if fingerprint.is_multiple_of(RECOVERIES) {
-                    self.crash_recovery(std::slice::from_ref(state), 3);
+                if left.fingerprint.is_multiple_of(RECOVERIES) {
+                    self.crash_recovery::<P>(left);
                 }
             }
-            Err(message) => self.violations.push(Violation { points: vec![state.point()], message }),
+            Err(message) => self.violations.push(Violation { points: left.points.clone(), message }),
         }
     }
 
-    /// The oldest state that a power cut there may leave: once the operation is acknowledged, the one after it.
-    fn oldest(&self, point: &CrashPoint) -> &Model {
-        if point.epoch + 1 == self.epochs.end { &self.lab.model } else { &self.before }
-    }
-
-    /// Recovery's own writes, cut off in turn, `depth` deep.
-    fn crash_recovery(&mut self, path: &[CrashState], depth: u32) {
-        let image = path.last().expect("a path has an end").image();
-        let mut draws = Draws::new(image.fingerprint());
-        let Ok(disk) = caught(|| recover::<P>(&SimDisk::from_image(image))) else { return };
-        let options = CrashOptions::new().sample_limit(12).exhaustive_limit(3).seed(depth.into());
-        let mut at = 0_usize;
-        for epoch in (0..disk.epoch_count()).filter(|epoch| disk.epoch(*epoch).is_some()) {
-            let states = disk.crash_states(epoch, &options);
-            let step = states.len().div_ceil(3).max(1);
-            for state in one_of_each(states, step, &mut draws) {
-                let mut deeper = path.to_vec();
-                deeper.push(state);
-                self.tally.recovery_crashes += 1;
-                if let Err(violation) = self.check_path(&deeper) {
-                    self.violations.push(violation);
-                    return;
-                }
-                if depth > 1 && at.is_multiple_of(6) {
-                    self.crash_recovery(&deeper, depth - 1);
-                }
-                at += 1;
+    /// Recovery's own writes, cut off in turn, three deep.
+    fn crash_recovery<const P: usize>(&mut self, left: &Left<'_>) {
+        let found = each_recovery_state::<P, Violation>(left, 3, 3, &mut |deeper| {
+            self.tally.recovery_crashes += 1;
+            match caught(|| verify_again::<P>(&deeper.verify_once::<P>().0)) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(message) => ControlFlow::Break(Violation { points: deeper.points.clone(), message }),
             }
-        }
-    }
-
-    fn check_path(&self, path: &[CrashState]) -> Result<(), Violation> {
-        let points: Vec<CrashPoint> = path.iter().map(CrashState::point).collect();
-        let damaged = points.iter().map(damaged_sectors).sum();
-        let image = path.last().expect("a path has an end").image();
-        let before = self.oldest(&points[0]);
-        caught(|| verify_again::<P>(&verify_once::<P>(image, before, &self.lab.model, damaged).0))
-            .map_err(|message| Violation { points, message })
+        });
+        self.violations.extend(found.break_value());
     }
 }
 
@@ -233,12 +410,6 @@ fn one_of_each(mut states: CrashStates, step: usize, draws: &mut Draws) -> impl 
         behind = step - 1 - drawn;
         state
     })
-}
-
-/// Opens a disk, recording what recovery writes.
-fn recover<const P: usize>(disk: &SimDisk) -> SimDisk {
-    drop(PagerOptions::new().open_on::<P>(disk).expect("recovery succeeds"));
-    disk.clone()
 }
 
 /// Runs a workload and cuts the power where the points say, the first during its last operation and each further one during
@@ -261,21 +432,16 @@ pub fn replay(workload: &Workload, points: &[CrashPoint]) -> Result<(), String> 
 
 fn replay_sized<const P: usize>(workload: &Workload, points: &[CrashPoint]) -> Result<(), String> {
     let run = Run::<P>::of(workload);
-    let mut disk = run.lab.disk.clone();
-    let mut path: Vec<CrashState> = Vec::new();
+    let mut left: Option<Left<'_>> = None;
     for point in points {
-        if let Some(state) = path.last() {
-            disk = recover::<P>(&SimDisk::from_image(state.image()));
-        }
-        let state = disk.crash_state(point).ok_or_else(|| format!("there is no state {point:?}"))?;
-        println!("{state}");
-        path.push(state);
+        let interrupted = left.as_ref().map_or_else(|| run.interrupted(), Interrupted::recovery::<P>);
+        let next = interrupted.left_at(point).ok_or_else(|| format!("there is no state {point:?}"))?;
+        println!("{}", next.state);
+        left = Some(next);
     }
-    if let Some(state) = path.last() {
-        let damaged = points.iter().map(damaged_sectors).sum();
-        let before = run.oldest(&points[0]);
-        verify_again::<P>(&verify_once::<P>(state.image(), before, &run.lab.model, damaged).0);
-        verify_cycle::<P>(state.image());
+    if let Some(left) = left {
+        verify_again::<P>(&left.verify_once::<P>().0);
+        verify_cycle::<P>(left.image);
     }
     Ok(())
 }
@@ -292,7 +458,8 @@ mod tests {
     fn every_unit_arrives_and_stays_away_in_the_states_that_are_drawn_of_many() {
         let run = Run::<4096>::of(&"4096/HalfFull/8".parse().expect("a workload"));
         let options = CrashOptions::new().exhaustive_limit(14).sample_limit(0);
-        let states = run.epochs.clone().map(|epoch| run.lab.disk.crash_states(epoch, &options));
+        let interrupted = run.interrupted();
+        let states = interrupted.epochs().map(|epoch| interrupted.disk().crash_states(epoch, &options));
         let states = states.max_by_key(ExactSizeIterator::len).expect("it has epochs");
         let (all, units) = (states.len(), states.len().ilog2());
         let drawn: Vec<_> = one_of_each(states, 8, &mut Draws::new(0)).map(|state| state.point().subset).collect();

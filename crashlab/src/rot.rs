@@ -244,7 +244,7 @@ struct Rested {
 
 impl Rested {
     fn of<const P: usize>(mut run: Run<P>) -> Self {
-        let earlier = run.lab.disk.epoch(run.epochs.start).expect("it was recorded").base();
+        let earlier = run.lab.disk.epoch(run.first).expect("it was recorded").base();
         // Unless a store is on its way, which only makes more places that may hold anything.
         run.lab.pager = None;
         Rested { now: run.lab.disk.durable_image(), earlier, before: run.before, after: run.lab.model }

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::{Duration, Instant};
 
 use diptych::{
-    Block, CallKind, CrashPoint, PageId, Pager, PagerOptions, ProtectedPageId, Recovery, SimDisk, SimImage, TornUnit,
+    Block, CallKind, CrashPoint, CrashState, PageId, Pager, PagerOptions, ProtectedPageId, Recovery, SimDisk, SimImage,
     TwinCopy,
 };
 
@@ -226,12 +226,9 @@ pub(crate) fn is_filled(bytes: &[u8], fill: u8) -> bool {
 
 /// How many sectors a crash may leave as nobody wrote them.
 #[must_use]
-pub fn damaged_sectors(point: &CrashPoint) -> usize {
-    match (point.damage, point.torn_unit) {
-        (None, _) => 0,
-        (Some(_), TornUnit::Sector) => 1,
-        (Some(_), _) => 8,
-    }
+pub fn damaged_sectors(state: &CrashState) -> usize {
+    let bytes = state.damaged();
+    usize::try_from(bytes.end - bytes.start).expect("a unit") / SimImage::SECTOR_LEN
 }
 
 /// Names the crash that a failing check is about.

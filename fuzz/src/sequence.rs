@@ -5,9 +5,9 @@ use crashlab::failing_call::{ERRORS, FailingCall};
 use crashlab::lab::{Lab, Start};
 use crashlab::model::Model;
 use crashlab::operation::Operation;
-use crashlab::power_cut::torn_units;
-use crashlab::verify::{damaged_sectors, reported, verify, verify_cycle};
-use diptych::{CallKind, CrashOptions, CrashState, PagerOptions, SimDisk};
+use crashlab::power_cut::{Interrupted, Left, torn_units};
+use crashlab::verify::{reported, verify_cycle};
+use diptych::{CallKind, CrashOptions};
 
 use crate::page_sizes::PageSize;
 use crate::with_page_size;
@@ -103,23 +103,19 @@ fn power_cuts<const P: usize>(start: Start, operations: &[Operation], cuts: &[Cu
     lab.run(last).expect("nothing fails");
     lab.compare();
 
-    let mut disk = lab.disk.clone();
-    let mut from = first;
-    let mut damaged = 0;
-    let mut image = None;
+    let mut left: Option<Left<'_>> = None;
     for cut in cuts {
-        let Some(state) = cut.state_of::<P>(&disk, from) else { break };
-        damaged += damaged_sectors(&state.point());
-        let left = state.image();
-        reported(state.point(), || verify::<P>(left.clone(), &before, &lab.model, damaged));
-        image = Some(left.clone());
         // Recovery in turn is recorded, and cut off by the next one.
-        disk = SimDisk::from_image(left);
-        from = 0;
-        drop(PagerOptions::new().open_on::<P>(&disk).expect("recovery succeeds"));
+        let interrupted = left.as_ref().map_or_else(
+            || Interrupted::operation(&lab.disk, first, &before, &lab.model),
+            Interrupted::recovery::<P>,
+        );
+        let Some(next) = cut.of::<P>(&interrupted) else { break };
+        reported(next.point(), || next.verify::<P>());
+        left = Some(next);
     }
-    if let Some(image) = image {
-        verify_cycle::<P>(image);
+    if let Some(left) = left {
+        verify_cycle::<P>(left.image);
     }
     end(lab, &before);
 }
@@ -133,16 +129,18 @@ fn end<const P: usize>(mut lab: Lab<P>, before: &Model) {
 }
 
 impl Cut {
-    fn state_of<const P: usize>(self, disk: &SimDisk, from: usize) -> Option<CrashState> {
-        let known: Vec<usize> = (from..disk.epoch_count()).filter(|epoch| disk.epoch(*epoch).is_some()).collect();
-        let epoch = *known.get(usize::from(self.epoch) % known.len().max(1))?;
+    /// What it leaves.
+    fn of<'a, const P: usize>(self, interrupted: &Interrupted<'a>) -> Option<Left<'a>> {
+        let mut known = interrupted.epochs();
+        let epoch = known.nth(usize::from(self.epoch) % known.len().max(1))?;
         let options = CrashOptions::new()
             .seed(self.seed.into())
             .exhaustive_limit(6)
             .sample_limit(60)
             .torn_unit(torn_units(P)[usize::from(self.blocks)])
             .page_size(u64::try_from(P).expect("usize fits u64"));
-        let mut states = disk.crash_states(epoch, &options);
-        states.nth(usize::from(self.state) % states.len().max(1))
+        let mut states = interrupted.disk().crash_states(epoch, &options);
+        let state = states.nth(usize::from(self.state) % states.len().max(1))?;
+        interrupted.left_at(&state.point())
     }
 }

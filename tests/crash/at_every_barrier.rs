@@ -1,13 +1,14 @@
 //! Every operation, cut off at every write and barrier: the state is the one before or the one after, and whole.
 
 use std::collections::HashSet;
+use std::ops::ControlFlow;
 
 use crashlab::lab::{Lab, Start};
-use crashlab::model::Model;
 use crashlab::operation::{End, Operation, Step};
-use crashlab::verify::{damaged_sectors, reported, verify, verify_cycle};
+use crashlab::power_cut::{Interrupted, Share, each_recovery_state};
+use crashlab::verify::{reported, verify_cycle};
 use crashlab::workload::each_operation;
-use diptych::{CrashOptions, Damage, SimDisk, SimImage, Subset, Tail, TornUnit};
+use diptych::{CrashOptions, Damage, Subset, Tail, TornUnit};
 use proptest::prelude::{ProptestConfig, prop, proptest};
 
 use crate::strategy::operation;
@@ -20,32 +21,16 @@ struct Tally {
 }
 
 /// Opens every state that a power cut during the last operation may leave.
-fn crash<const P: usize>(
-    disk: &SimDisk,
-    epochs: std::ops::RangeInclusive<usize>,
-    [before, after]: [&Model; 2],
-    options: &CrashOptions,
-    tally: &mut Tally,
-) {
-    let mut seen = HashSet::new();
-    for epoch in epochs {
-        if disk.epoch(epoch).is_none() {
-            continue;
+fn crash<const P: usize>(interrupted: &Interrupted<'_>, options: &CrashOptions, tally: &mut Tally) {
+    let _ = interrupted.each_state::<()>(options, Share::ALL, &mut HashSet::new(), |left| {
+        let recovered = reported(left.point(), || left.verify::<P>());
+        tally.images += 1;
+        tally.recovered += usize::from(recovered);
+        if tally.images.is_multiple_of(64) {
+            reported(left.point(), || verify_cycle::<P>(left.image.clone()));
         }
-        for state in disk.crash_states(epoch, options) {
-            let image = state.image();
-            if !seen.insert(image.fingerprint()) {
-                continue;
-            }
-            let damaged = damaged_sectors(&state.point());
-            let recovered = reported(state.point(), || verify::<P>(image.clone(), before, after, damaged));
-            tally.images += 1;
-            tally.recovered += usize::from(recovered);
-            if tally.images.is_multiple_of(64) {
-                reported(state.point(), || verify_cycle::<P>(image));
-            }
-        }
-    }
+        ControlFlow::Continue(())
+    });
 }
 
 fn crash_operation<const P: usize>(start: Start, operation: &Operation, options: &CrashOptions, tally: &mut Tally) {
@@ -66,10 +51,8 @@ fn crash_operation_in<const P: usize>(
     let first = lab.disk.epoch_count() - 1;
     lab.run(operation).expect("nothing fails");
     lab.compare();
-    let last = lab.disk.epoch_count() - 1;
-    let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        crash::<P>(&lab.disk, first..=last, [&before, &lab.model], options, tally);
-    }));
+    let interrupted = Interrupted::operation(&lab.disk, first, &before, &lab.model);
+    let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| crash::<P>(&interrupted, options, tally)));
     if let Err(panic) = checked {
         eprintln!("{operation:?} on a file of {} regular pages of {P} bytes", before.regular.len());
         std::panic::resume_unwind(panic);
@@ -185,30 +168,9 @@ fn a_commit_of_many_regular_pages_is_atomic() {
     }
 }
 
-/// Recovery's own writes, cut off in turn, three deep.
-fn crash_recovery<const P: usize>(image: SimImage, models: [&Model; 2], depth: u32, tally: &mut Tally) {
-    let disk = SimDisk::from_image(image);
-    let opened = diptych::PagerOptions::new().open_on::<P>(&disk).expect("recovery succeeds");
-    drop(opened);
-    let options = CrashOptions::new().sample_limit(12).exhaustive_limit(3).seed(depth.into());
-    for epoch in 0..disk.epoch_count() {
-        if disk.epoch(epoch).is_none() {
-            continue;
-        }
-        for (at, state) in disk.crash_states(epoch, &options).enumerate() {
-            let damaged = damaged_sectors(&state.point());
-            reported(state.point(), || verify::<P>(state.image(), models[0], models[1], damaged));
-            tally.images += 1;
-            if depth > 1 && at % 5 == 0 {
-                crash_recovery::<P>(state.image(), models, depth - 1, tally);
-            }
-        }
-    }
-}
-
 #[test]
 fn recovery_may_be_cut_off_three_times() {
-    let mut tally = Tally::default();
+    let mut images = 0;
     for operation in
         [Operation::AllocProtectedBulk(2), Operation::Transaction(vec![Step::Alloc, Step::Write(9, 7)], End::Commit)]
     {
@@ -217,14 +179,18 @@ fn recovery_may_be_cut_off_three_times() {
         let first = lab.disk.epoch_count() - 1;
         lab.run(&operation).expect("nothing fails");
         let options = CrashOptions::new().sample_limit(40).exhaustive_limit(4);
-        for epoch in first..lab.disk.epoch_count() {
-            for state in lab.disk.crash_states(epoch, &options).step_by(7) {
-                crash_recovery::<4096>(state.image(), [&before, &lab.model], 3, &mut tally);
-            }
-        }
+        let interrupted = Interrupted::operation(&lab.disk, first, &before, &lab.model);
+        let share = Share { states: 30, seed: 0 };
+        let _ = interrupted.each_state::<()>(&options, share, &mut HashSet::new(), |left| {
+            each_recovery_state::<4096, ()>(left, 3, usize::MAX, &mut |deeper| {
+                reported(deeper.point(), || deeper.verify::<4096>());
+                images += 1;
+                ControlFlow::Continue(())
+            })
+        });
     }
-    println!("{tally:?}");
-    assert!(tally.images > 1000, "{tally:?}");
+    println!("{images} images");
+    assert!(images > 1000, "{images} images");
 }
 
 proptest! {
@@ -250,8 +216,8 @@ proptest! {
         lab.run(last).expect("nothing fails");
         lab.compare();
         let options = CrashOptions::new().seed(seed).sample_limit(60).exhaustive_limit(5).page_size(1024);
-        let epochs = first..=lab.disk.epoch_count() - 1;
-        crash::<1024>(&lab.disk, epochs, [&before, &lab.model], &options, &mut Tally::default());
+        let interrupted = Interrupted::operation(&lab.disk, first, &before, &lab.model);
+        crash::<1024>(&interrupted, &options, &mut Tally::default());
     }
 }
 

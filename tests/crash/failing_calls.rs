@@ -1,12 +1,15 @@
 //! Call n fails, for every n until a run passes untouched: nothing acknowledged is lost, nothing else is reported.
 
 use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::io;
+use std::ops::ControlFlow;
 
 use crashlab::failing_call::{ERRORS, FailingCall, attempted_on};
 use crashlab::lab::{Lab, Start};
 use crashlab::operation::Operation;
-use crashlab::verify::{reported, verify};
+use crashlab::power_cut::{Interrupted, Share};
+use crashlab::verify::reported;
 use diptych::{CallKind, CrashOptions, Error, FaultPlan, PagerOptions, SimDisk};
 
 fn fail_each(kind: CallKind) {
@@ -102,11 +105,11 @@ fn a_power_cut_while_a_file_is_opened_after_a_failed_slot_sync_loses_nothing() {
     lab.pager = None;
     let first = lab.disk.epoch_count() - 1;
     drop(PagerOptions::new().open_on::<4096>(&lab.disk).expect("the same boot opens it"));
-    for epoch in (first..lab.disk.epoch_count()).filter(|epoch| lab.disk.epoch(*epoch).is_some()) {
-        for state in lab.disk.crash_states(epoch, &CrashOptions::new()) {
-            reported(state.point(), || verify::<4096>(state.image(), &before, &attempted, 0));
-        }
-    }
+    let interrupted = Interrupted::failed(&lab.disk, first, &before, &attempted);
+    let _ = interrupted.each_state::<()>(&CrashOptions::new(), Share::ALL, &mut HashSet::new(), |left| {
+        reported(left.point(), || left.verify::<4096>());
+        ControlFlow::Continue(())
+    });
 }
 
 /// The cache shows what the failed opening wrote, and the disk lacks it. The second opening finds nothing to mend, and writes

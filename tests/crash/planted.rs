@@ -4,16 +4,17 @@
 //! hold does not; what it is, where, and after how many images, is printed as the table of `docs/proof.md`.
 
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::io;
-use std::ops::Range;
+use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
 use crashlab::failing_call::FailingCall;
 use crashlab::lab::{Lab, Start};
-use crashlab::model::Model;
 use crashlab::operation::{End, Operation, Step};
-use crashlab::verify::{compare, damaged_sectors, verify};
+use crashlab::power_cut::{Interrupted, Left, Share};
+use crashlab::verify::{compare, verify};
 use diptych::{CallKind, CrashOptions, CrashPoint, Damage, Error, FaultPlan, Mistake, PagerOptions, SimDisk, plant};
 
 const P: usize = 4096;
@@ -143,15 +144,20 @@ fn damage(point: &CrashPoint) -> &'static str {
 }
 
 /// Looks at every state that a power cut may leave.
-fn cut(disk: &SimDisk, epochs: Range<usize>, models: [&Model; 2], limits: (usize, u32), watch: &mut Watch, name: &str) {
+fn cut(interrupted: &Interrupted<'_>, limits: (usize, u32), watch: &mut Watch, name: &str) {
+    each_state(interrupted, limits, |left| {
+        let point = left.point();
+        watch.look(|| format!("{name}; {:?}{}", point.subset, damage(&point)));
+        left.verify::<P>();
+    });
+}
+
+fn each_state<'a>(interrupted: &Interrupted<'a>, limits: (usize, u32), mut look: impl FnMut(&Left<'a>)) {
     let options = CrashOptions::new().sample_limit(limits.0).exhaustive_limit(limits.1);
-    for epoch in epochs.filter(|epoch| disk.epoch(*epoch).is_some()) {
-        for state in disk.crash_states(epoch, &options) {
-            let point = state.point();
-            watch.look(|| format!("{name}; {:?}{}", point.subset, damage(&point)));
-            verify::<P>(state.image(), models[0], models[1], damaged_sectors(&point));
-        }
-    }
+    let _ = interrupted.each_state::<()>(&options, Share::ALL, &mut HashSet::new(), |left| {
+        look(left);
+        ControlFlow::Continue(())
+    });
 }
 
 /// The power fails during the last operation of a sequence.
@@ -164,8 +170,8 @@ fn power_cuts(watch: &mut Watch) {
             first.iter().for_each(|operation| lab.run(operation).expect("nothing fails"));
             let (before, epoch) = (lab.model.clone(), lab.disk.epoch_count() - 1);
             lab.run(last).expect("nothing fails");
-            let epochs = epoch..lab.disk.epoch_count();
-            cut(&lab.disk, epochs, [&before, &lab.model], (16, 4), watch, &format!("{name}, {start:?}"));
+            let interrupted = Interrupted::operation(&lab.disk, epoch, &before, &lab.model);
+            cut(&interrupted, (16, 4), watch, &format!("{name}, {start:?}"));
         }
     }
     // Few of the states show this one: all of them are looked at.
@@ -174,15 +180,15 @@ fn power_cuts(watch: &mut Watch) {
     let (before, epoch) = (lab.model.clone(), lab.disk.epoch_count() - 1);
     let overwrites = vec![Step::Write(0, 0x57), Step::Write(1, 0x58)];
     lab.run(&Operation::Transaction(overwrites, End::Commit)).expect("nothing fails");
-    let epochs = epoch..lab.disk.epoch_count();
-    cut(&lab.disk, epochs, [&before, &lab.model], (4000, 14), watch, "close, open, overwrite 2 pages, JustGrown");
+    let interrupted = Interrupted::operation(&lab.disk, epoch, &before, &lab.model);
+    cut(&interrupted, (4000, 14), watch, "close, open, overwrite 2 pages, JustGrown");
     let mut steps = vec![Step::AllocBulk(200)];
     steps.extend((0..200u8).map(|pick| Step::Write(pick, 0x61)));
     let mut lab = Lab::<P>::start(Start::Fresh);
     let (before, epoch) = (lab.model.clone(), lab.disk.epoch_count() - 1);
     lab.run(&Operation::Transaction(steps, End::Commit)).expect("nothing fails");
-    let epochs = epoch..lab.disk.epoch_count();
-    cut(&lab.disk, epochs, [&before, &lab.model], (60, 4), watch, "alloc and write 200 pages, Fresh");
+    let interrupted = Interrupted::operation(&lab.disk, epoch, &before, &lab.model);
+    cut(&interrupted, (60, 4), watch, "alloc and write 200 pages, Fresh");
 }
 
 /// A sync that succeeds after one that failed is believed, so it has to be true.
@@ -237,20 +243,19 @@ fn cut_off_twice(watch: &mut Watch) {
     let mut lab = Lab::<P>::start(Start::HalfFull);
     let (before, epoch) = (lab.model.clone(), lab.disk.epoch_count() - 1);
     lab.run(&step(Some(Step::Header(0x72)))).expect("nothing fails");
-    let options = CrashOptions::new().sample_limit(30).exhaustive_limit(6);
-    for state in (epoch..lab.disk.epoch_count() - 1).flat_map(|epoch| lab.disk.crash_states(epoch, &options)) {
-        let disk = SimDisk::from_image(state.image());
+    let interrupted = Interrupted::operation(&lab.disk, epoch, &before, &lab.model);
+    each_state(&interrupted, (30, 6), |left| {
+        let disk = SimDisk::from_image(left.image.clone());
         let opened = PagerOptions::new().open_on::<P>(&disk).expect("recovery succeeds");
         if opened.generation().to_u64() != before.generation {
-            continue;
+            return;
         }
         let mut again = Lab::around(disk, opened, before.clone());
         let epoch = again.disk.epoch_count() - 1;
         again.run(&step(None)).expect("nothing fails");
-        let epochs = epoch..again.disk.epoch_count();
-        let name = format!("write a protected page twice; {:?}, then", state.point().subset);
-        cut(&again.disk, epochs, [&before, &again.model], (10, 4), watch, &name);
-    }
+        let name = format!("write a protected page twice; {:?}, then", left.point().subset);
+        cut(&Interrupted::operation(&again.disk, epoch, &before, &again.model), (10, 4), watch, &name);
+    });
 }
 
 /// Recovery is cut off.
@@ -262,33 +267,37 @@ fn recovery_cut_off(watch: &mut Watch) {
         let mut lab = Lab::<P>::start(Start::HalfFull);
         let (before, epoch) = (lab.model.clone(), lab.disk.epoch_count() - 1);
         lab.run(&operation).expect("nothing fails");
-        let options = CrashOptions::new().sample_limit(20).exhaustive_limit(4);
-        let epochs = epoch..lab.disk.epoch_count();
-        for state in epochs.flat_map(|epoch| lab.disk.crash_states(epoch, &options)).step_by(5) {
+        let interrupted = Interrupted::operation(&lab.disk, epoch, &before, &lab.model);
+        let mut at = 0_usize;
+        each_state(&interrupted, (20, 4), |left| {
+            at += 1;
+            if at % 5 != 1 {
+                return;
+            }
+            let subset = left.point().subset;
             for n in 1.. {
-                watch.look(|| format!("{name}; {:?}, barrier {n} of opening fails", state.point().subset));
-                let disk = SimDisk::from_image(state.image());
+                watch.look(|| format!("{name}; {subset:?}, barrier {n} of opening fails"));
+                let disk = SimDisk::from_image(left.image.clone());
                 disk.fail(FaultPlan::nth(CallKind::Barrier, n));
                 let opened = PagerOptions::new().open_on::<P>(&disk);
                 if disk.faults_fired() == 0 {
                     break;
                 }
                 assert!(opened.is_err_and(|error| error.is_io()), "opening succeeds though a barrier fails");
-                verify::<P>(disk.crash_now(|_| false), &before, &lab.model, 8);
+                verify::<P>(disk.crash_now(|_| false), left.before, left.after, left.damaged);
             }
-            let disk = SimDisk::from_image(state.image());
+            let disk = SimDisk::from_image(left.image.clone());
             let opened = PagerOptions::new().open_on::<P>(&disk).expect("recovery succeeds");
             let at_once = opened.generation().to_u64();
             // What opening found is durable when it returns.
-            watch.look(|| format!("{name}; {:?}, opened", state.point().subset));
+            watch.look(|| format!("{name}; {subset:?}, opened"));
             let image = disk.crash_now(|_| false);
             let reopened = PagerOptions::new().open_on::<P>(&SimDisk::from_image(image)).expect("it opens again");
             assert_eq!(reopened.generation().to_u64(), at_once, "what opening found is durable");
             assert!(reopened.recovery().is_clean(), "what opening repaired is durable");
             drop(opened);
-            let name = format!("{name}; {:?}, then", state.point().subset);
-            cut(&disk, 0..disk.epoch_count(), [&before, &lab.model], (6, 3), watch, &name);
-        }
+            cut(&Interrupted::recovery::<P>(left), (6, 3), watch, &format!("{name}; {subset:?}, then"));
+        });
     }
 }
 
@@ -322,7 +331,7 @@ fn damaged_blocks(watch: &mut Watch) {
         let (before, epoch) = (lab.model.clone(), lab.disk.epoch_count() - 1);
         lab.run(&Operation::WriteProtected(0, 0x34)).expect("nothing fails");
         let name = format!("both slots rebuilt at generation {}, write a protected page", before.generation);
-        cut(&lab.disk, epoch..lab.disk.epoch_count(), [&before, &lab.model], (16, 4), watch, &name);
+        cut(&Interrupted::operation(&lab.disk, epoch, &before, &lab.model), (16, 4), watch, &name);
     }
 }
 

@@ -1,11 +1,13 @@
 //! Power cuts and failed syncs: torn superblocks, all subsets of a commit, borders of the free map, stores and syncs.
 
 use std::collections::HashSet;
+use std::ops::ControlFlow;
 
 use crashlab::failing_call::attempted_on;
 use crashlab::lab::{Lab, Start};
 use crashlab::model::Model;
 use crashlab::operation::{End, Operation, Step};
+use crashlab::power_cut::{Interrupted, Left, Share};
 use crashlab::verify::{reported, verify};
 use crashlab::workload::each_operation;
 use diptych::{
@@ -25,8 +27,9 @@ fn run_one<const P: usize>(lab: &mut Lab<P>, operation: &Operation) -> (Model, u
 /// Every unit of the reserved region that the last epochs wrote, torn at every byte where that shows.
 fn tear_the_reserved_region<const P: usize>(lab: &Lab<P>, before: &Model, first: usize, torn_unit: TornUnit) -> usize {
     let mut seen = HashSet::new();
-    for epoch in first..lab.disk.epoch_count() {
-        let Some(writes) = lab.disk.epoch(epoch) else { continue };
+    let interrupted = Interrupted::operation(&lab.disk, first, before, &lab.model);
+    for epoch in interrupted.epochs() {
+        let writes = lab.disk.epoch(epoch).expect("it was recorded");
         let mut units = writes.dirty_sectors();
         units.iter_mut().for_each(|sector| *sector = *sector * 512 / torn_unit.len() as u64);
         units.dedup();
@@ -37,10 +40,9 @@ fn tear_the_reserved_region<const P: usize>(lab: &Lab<P>, before: &Model, first:
                 // Beside it nothing else of its window arrived, or everything.
                 for subset in [Subset::Prefix(0), Subset::AllBut { unit, version: 0 }] {
                     let point = CrashPoint { epoch, torn_unit, subset, length, tail: Default::default(), damage };
-                    let Some(state) = lab.disk.crash_state(&point) else { continue };
-                    let image = state.image();
-                    if seen.insert(image.fingerprint()) {
-                        reported(point, || verify::<P>(image, before, &lab.model, 0));
+                    let Some(left) = interrupted.left_at(&point) else { continue };
+                    if seen.insert(left.fingerprint) {
+                        reported(point, || left.verify::<P>());
                     }
                 }
             }
@@ -71,21 +73,22 @@ fn a_superblock_torn_at_any_byte_opens_at_the_commit_before_or_after() {
     assert!(torn > 2_000, "{torn} torn states");
 }
 
+fn each_state(interrupted: &Interrupted<'_>, options: &CrashOptions, share: Share, mut look: impl FnMut(&Left<'_>)) {
+    let _ = interrupted.each_state::<()>(options, share, &mut HashSet::new(), |left| {
+        reported(left.point(), || look(left));
+        ControlFlow::Continue(())
+    });
+}
+
 /// All 2^n states of the n sectors of each window, nothing drawn.
 fn all_subsets<const P: usize>(lab: &Lab<P>, before: &Model, first: usize) -> usize {
     let options = CrashOptions::new().exhaustive_limit(16).sample_limit(0).page_size(P as u64);
-    let (mut seen, mut states) = (HashSet::new(), 0);
-    for epoch in (first..lab.disk.epoch_count()).filter(|epoch| lab.disk.epoch(*epoch).is_some()) {
-        for state in lab.disk.crash_states(epoch, &options) {
-            assert!(matches!(state.point().subset, Subset::Exact(_)), "every subset is taken, none is drawn");
-            states += 1;
-            let image = state.image();
-            if seen.insert(image.fingerprint()) {
-                reported(state.point(), || verify::<P>(image, before, &lab.model, 0));
-            }
-        }
-    }
-    states
+    let interrupted = Interrupted::operation(&lab.disk, first, before, &lab.model);
+    each_state(&interrupted, &options, Share::ALL, |left| {
+        assert!(matches!(left.point().subset, Subset::Exact(_)), "every subset is taken, none is drawn");
+        left.verify::<P>();
+    });
+    interrupted.epochs().map(|epoch| lab.disk.crash_states(epoch, &options).len()).sum()
 }
 
 fn all_subsets_of_commits<const P: usize>() -> usize {
@@ -150,13 +153,11 @@ fn cross_border(lab: &mut Lab<1024>, border: u64) {
         let (before, first) = run_one(lab, &Operation::Alloc);
         assert!(total(lab) > highest, "the pages behind the border are handed out in their order");
         highest = total(lab);
-        for epoch in (first..lab.disk.epoch_count()).filter(|epoch| lab.disk.epoch(*epoch).is_some()) {
-            let states = lab.disk.crash_states(epoch, &options);
-            let step = states.len().div_ceil(5);
-            for state in states.step_by(step) {
-                reported(state.point(), || verify::<1024>(state.image(), &before, &lab.model, 1));
-            }
-        }
+        let interrupted = Interrupted::operation(&lab.disk, first, &before, &lab.model);
+        let share = Share { states: 5 * interrupted.epochs().len(), seed: highest };
+        each_state(&interrupted, &options, share, |left| {
+            left.verify::<1024>();
+        });
     }
     assert_eq!(lab.pager.as_ref().expect("it is open").check(), []);
 }
@@ -219,11 +220,10 @@ fn fail_barrier(start: Start, operation: &Operation, n: u64, for_ever: bool) -> 
     }
     lab.pager = None;
     let options = CrashOptions::new().sample_limit(20).exhaustive_limit(6);
-    for epoch in (first..lab.disk.epoch_count()).filter(|epoch| lab.disk.epoch(*epoch).is_some()) {
-        for state in lab.disk.crash_states(epoch, &options) {
-            reported(state.point(), || verify::<4096>(state.image(), &before, &attempted, 8));
-        }
-    }
+    let interrupted = Interrupted::failed(&lab.disk, first, &before, &attempted);
+    each_state(&interrupted, &options, Share::ALL, |left| {
+        left.verify::<4096>();
+    });
     // What opening it again in the same boot says is what the disk holds from then on.
     let pager = PagerOptions::new().open_on::<4096>(&lab.disk).expect("the same boot opens it");
     let generation = pager.generation();
