@@ -178,7 +178,7 @@ pub fn unsettled(before: &Model, after: &Model, generation: u64) -> impl Fn(u64,
 }
 
 /// Compares all that a pager shows with a model. `allowed` says which fills each sector of a page may hold, `None` being
-/// anything; of a page that was being overwritten, `damaged` sectors may hold none of them.
+/// anything; of pages that were being overwritten, `damaged` sectors in all may hold none of them.
 ///
 /// # Panics
 ///
@@ -195,6 +195,7 @@ pub fn compare<const P: usize>(
         let content = pager.protected(id).unwrap_or_else(|error| panic!("{id}: {error}"));
         assert!(is_filled(&content[..], *fill), "{id} does not hold {fill:#x}");
     }
+    let mut left = damaged;
     for (id, page) in &model.regular {
         let Some(fills) = allowed(*id, *page) else { continue };
         let id = PageId::from_u64(*id).expect("the model holds ids");
@@ -202,7 +203,8 @@ pub fn compare<const P: usize>(
         let is_whole = |sector: &&[u8]| fills.contains(&sector[0]) && is_filled(sector, sector[0]);
         let wrong = content.chunks(512).filter(|sector| !is_whole(sector)).count();
         let overwritten = fills.iter().any(|fill| *fill != page.fill);
-        assert!(wrong <= if overwritten { damaged } else { 0 }, "{wrong} sectors of {id} hold none of {fills:x?}");
+        assert!(wrong <= if overwritten { left } else { 0 }, "{wrong} sectors of {id} hold none of {fills:x?}");
+        left -= wrong;
     }
 }
 
@@ -343,6 +345,19 @@ mod tests {
         let mut begun = image.clone();
         begun.write(page, &[0x91; 512]);
         verify::<P>(begun, &before, &after, 0);
+    }
+
+    #[test]
+    fn two_damaged_sectors_of_two_pages_are_more_than_the_one_that_a_power_cut_damages() {
+        let writes = vec![Step::Write(0, 0x91), Step::Write(1, 0x92)];
+        let [(mut image, before), (_, after)] = around(Operation::Transaction(writes, End::Commit));
+        for (at, page) in before.regular.keys().take(2).enumerate() {
+            let checked = caught(|| verify::<P>(image.clone(), &before, &after, 1));
+            assert_eq!(checked, Ok(false), "with {at} damaged sectors");
+            image.write(page * BLOCK, &[0xee; 512]);
+        }
+        let message = caught(|| verify::<P>(image, &before, &after, 1)).expect_err("it is flagged");
+        assert!(message.contains("sectors of"), "{message}");
     }
 
     #[test]
