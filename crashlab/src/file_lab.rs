@@ -84,7 +84,7 @@ impl<const P: usize> FileLab<P> {
 pub fn shown<const P: usize>(pager: &Pager<P>) -> Result<Model> {
     let mut model = Model { generation: pager.generation().to_u64(), header: pager.header()[0], ..Model::default() };
     for id in pager.iter_allocated_pages() {
-        model.regular.insert(id.to_u64(), Regular { fill: pager.page(id)?[0], settled: true });
+        model.regular.insert(id.to_u64(), Regular::settled(pager.page(id)?[0]));
     }
     for id in pager.iter_allocated_protected_pages() {
         model.protected.insert(id.to_u64(), pager.protected(id)?[0]);

@@ -4,7 +4,7 @@ use diptych::{Pager, PagerOptions, Result, SimDisk};
 
 use crate::model::Model;
 use crate::operation::{Operation, apply};
-use crate::verify::compare;
+use crate::verify::{compare, is_filled};
 
 /// A pager on a simulated disk, and what it has to show.
 #[derive(Debug)]
@@ -112,15 +112,19 @@ impl<const P: usize> Lab<P> {
             Operation::Drop => {
                 self.pager = None;
                 self.pager = Some(self.options.open_on(&self.disk)?);
-                // Stores that no call has seen are in no image of the simulated disk.
+                // Stores that no call has seen are in no image of the simulated disk; a page that a call has seen is in it whole.
                 let pager = self.pager.as_mut().expect("it is open");
                 for (id, page) in self.model.regular.iter_mut().filter(|(_, page)| !page.settled) {
                     let id = diptych::PageId::from_u64(*id).expect("the model holds ids");
                     let content = pager.page_mut(id)?;
-                    if content.iter().all(|byte| *byte == content[0]) {
-                        page.fill = content[0];
-                    } else {
-                        content.fill(page.fill);
+                    let found = is_filled(&content[..], content[0]).then_some(content[0]);
+                    match (page.may_hold(), found) {
+                        (None, None) => content.fill(page.fill),
+                        (None, Some(found)) => page.fill = found,
+                        (Some(fills), found) => {
+                            let known = found.filter(|found| fills.contains(found));
+                            page.fill = known.unwrap_or_else(|| panic!("{id} holds none of {fills:x?} after a kill"));
+                        }
                     }
                 }
                 pager.sync()?;
@@ -179,5 +183,24 @@ impl Start {
 impl<const P: usize> Default for Lab<P> {
     fn default() -> Self {
         Lab::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verify::caught;
+
+    #[test]
+    fn a_page_that_holds_after_a_kill_what_nobody_stored_to_it_is_flagged() {
+        for (found, is_known) in [(0x91, true), (0x99, false)] {
+            let mut lab = Lab::<4096>::start(Start::HalfFull);
+            lab.run(&Operation::Store(0, 0x91)).expect("nothing fails");
+            let id = diptych::PageId::from_u64(lab.model.pick_regular(0).expect("it is half full")).expect("an id");
+            let pager = lab.pager.as_mut().expect("it is open");
+            pager.page_mut(id).expect("it is allocated").fill(found);
+            pager.sync().expect("nothing fails");
+            assert_eq!(caught(|| lab.run(&Operation::Drop).expect("nothing fails")).is_ok(), is_known);
+        }
     }
 }

@@ -7,8 +7,65 @@ use std::collections::BTreeMap;
 pub struct Regular {
     /// The byte.
     pub fill: u8,
-    /// A barrier has passed since it was stored to or handed out; before that a power cut may leave anything.
+    /// A barrier has passed since it was stored to or handed out.
     pub settled: bool,
+    /// Until it is settled, what else it may hold: what it held when a barrier passed, and what was stored to it since. `None`
+    /// is anything: no barrier has passed since it was handed out.
+    earlier: Option<Bytes>,
+}
+
+impl Regular {
+    /// A page that was just handed out.
+    #[must_use]
+    pub fn fresh() -> Self {
+        Regular { fill: 0, settled: false, earlier: None }
+    }
+
+    /// A page that a barrier has passed.
+    #[must_use]
+    pub fn settled(fill: u8) -> Self {
+        Regular { fill, settled: true, earlier: Some(Bytes::default()) }
+    }
+
+    /// Fills it through the map.
+    pub fn store(&mut self, fill: u8) {
+        if let Some(earlier) = &mut self.earlier {
+            earlier.insert(self.fill);
+        }
+        *self = Regular { fill, settled: false, ..*self };
+    }
+
+    /// A barrier passed.
+    pub fn settle(&mut self) {
+        *self = Regular::settled(self.fill);
+    }
+
+    /// The bytes that its sectors may hold; `None` is anything.
+    #[must_use]
+    pub fn may_hold(&self) -> Option<Vec<u8>> {
+        let mut earlier = self.earlier?;
+        let mut fills = vec![self.fill];
+        fills.extend(std::iter::from_fn(|| earlier.take()));
+        Some(fills)
+    }
+}
+
+/// A set of bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Bytes([u128; 2]);
+
+impl Bytes {
+    fn insert(&mut self, byte: u8) {
+        self.0[usize::from(byte / 128)] |= 1 << (byte % 128);
+    }
+
+    /// Takes the least one out.
+    fn take(&mut self) -> Option<u8> {
+        let half = self.0.iter().position(|half| *half != 0)?;
+        let bit = self.0[half].trailing_zeros();
+        self.0[half] &= self.0[half] - 1;
+        u8::try_from(half * 128).ok()?.checked_add(u8::try_from(bit).ok()?)
+    }
 }
 
 /// All that a pager is to show.
@@ -27,7 +84,7 @@ pub struct Model {
 impl Model {
     /// A barrier passed.
     pub fn settle(&mut self) {
-        self.regular.values_mut().for_each(|page| page.settled = true);
+        self.regular.values_mut().for_each(Regular::settle);
     }
 
     /// The id of the `pick`-th regular page, counted around.

@@ -93,7 +93,7 @@ fn protected<const P: usize>(id: u64) -> ProtectedPageId<P> {
 }
 
 fn insert<const P: usize>(model: &mut Model, id: PageId<P>) {
-    let old = model.regular.insert(id.to_u64(), Regular { fill: 0, settled: false });
+    let old = model.regular.insert(id.to_u64(), Regular::fresh());
     assert_eq!(old, None, "{id} is handed out while it is in use");
 }
 
@@ -119,7 +119,9 @@ pub fn apply<const P: usize>(pager: &mut Pager<P>, model: &mut Model, operation:
     after.generation = generation;
     for (id, page) in after.regular.iter_mut() {
         // The barriers of a commit settle everything older.
-        page.settled |= generation > model.generation && model.regular.contains_key(id);
+        if generation > model.generation && model.regular.contains_key(id) {
+            page.settle();
+        }
     }
     *model = after;
     Ok(())
@@ -184,7 +186,7 @@ fn run<const P: usize>(pager: &mut Pager<P>, model: &mut Model, operation: &Oper
         Operation::Store(pick, fill) => {
             let Some(id) = model.pick_regular(pick) else { return Ok(false) };
             pager.page_mut(page(id))?.fill(fill);
-            model.regular.insert(id, Regular { fill, settled: false });
+            model.regular.get_mut(&id).expect("it was picked").store(fill);
             return Ok(false);
         }
         Operation::Sync => {
@@ -251,7 +253,7 @@ fn run_steps<const P: usize>(tx: &mut Transaction<'_, P>, model: &mut Model, ste
                 assert!(content.iter().all(|byte| *byte == model.regular[&id].fill));
                 content.fill(fill);
                 // Written in a transaction it is durable with it.
-                model.regular.insert(id, Regular { fill, settled: true });
+                model.regular.insert(id, Regular::settled(fill));
             }
             Step::Header(fill) => {
                 tx.set_header(&[fill; 128])?;

@@ -163,16 +163,20 @@ fn shown<const P: usize>(pager: &Pager<P>) -> BTreeMap<(bool, u64), u64> {
 pub fn unsettled(before: &Model, after: &Model, generation: u64) -> impl Fn(u64, Regular) -> Option<Vec<u8>> {
     let committed = generation == after.generation && generation > before.generation;
     move |id, page| {
-        let (old, new) = (before.regular.get(&id), after.regular.get(&id));
-        if [old, new].into_iter().flatten().any(|page| !page.settled) {
-            return None;
-        }
+        let known = [before.regular.get(&id), after.regular.get(&id)].into_iter().flatten();
         let mut fills = vec![page.fill];
-        if committed {
+        if committed && known.clone().all(|page| page.settled) {
             // What the commit overwrote in place was there before anything could name it.
             return Some(fills);
         }
-        fills.extend([old, new].into_iter().flatten().map(|page| page.fill));
+        // Where a store is on its way, it may have arrived or not.
+        for page in known {
+            if page.settled {
+                fills.push(page.fill);
+            } else {
+                fills.extend(page.may_hold()?);
+            }
+        }
         Some(fills)
     }
 }

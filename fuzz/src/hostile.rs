@@ -157,7 +157,7 @@ pub fn take_over<const P: usize>(pager: &mut Pager<P>) -> Result<Model> {
     for id in regular {
         let fill = fill_of(id);
         pager.page_mut(PageId::from_u64(id).expect("it was listed"))?.fill(fill);
-        model.regular.insert(id, Regular { fill, settled: true });
+        model.regular.insert(id, Regular::settled(fill));
     }
     pager.sync()?;
     model.generation = pager.generation().to_u64();

@@ -277,8 +277,7 @@ fn a_store_is_durable_after_the_next_success_whatever_came_between() {
             lab.disk.record(false);
             lab.disk.set_write_back((number % 2 == 1).then_some(number as u64));
             let page = lab.model.pick_regular(1).expect("the file is half full");
-            lab.model.regular.get_mut(&page).expect("it is there").fill = 0xd1;
-            lab.model.regular.get_mut(&page).expect("it is there").settled = false;
+            lab.model.regular.get_mut(&page).expect("it is there").store(0xd1);
             let id = PageId::from_u64(page).expect("the model holds ids");
             store(lab.pager.as_mut().expect("it is open"), id, way, 0xd1);
             if let Some(fault) = fault.clone() {

@@ -255,7 +255,8 @@ fn generation_line(generation: u64) -> String {
 fn keep_stores(before: &mut Model, after: &mut Model) {
     for (id, page) in &mut before.regular {
         if let Some(later) = after.regular.get_mut(id).filter(|later| later.fill == page.fill) {
-            (page.settled, later.settled) = (true, true);
+            page.settle();
+            later.settle();
         }
     }
 }
