@@ -74,7 +74,7 @@ fn crash_sized<const P: usize>(
     depth: &Depth,
     is_over: &dyn Fn() -> bool,
 ) -> (Tally, Vec<Violation>) {
-    let run = match caught(|| Run::<P>::of(workload)) {
+    let run = match caught(|| Run::<P>::of(workload, depth.seed)) {
         Ok(run) => run,
         Err(message) => return (Tally::default(), vec![Violation { points: Vec::new(), message }]),
     };
@@ -326,10 +326,11 @@ pub(crate) struct Run<const P: usize> {
 }
 
 impl<const P: usize> Run<P> {
-    pub(crate) fn of(workload: &Workload) -> Self {
+    /// The seed draws when the kernel writes stores back.
+    pub(crate) fn of(workload: &Workload, seed: u64) -> Self {
         let operations = operations();
         let mut lab = Lab::<P>::start(workload.start);
-        lab.disk.set_write_back(workload.write_back.then_some(1));
+        lab.disk.set_write_back(workload.write_back.then_some(seed));
         lab.disk.record(false);
         let (last, first) = workload.sequence.split_last().expect("a workload has an operation");
         first.iter().for_each(|place| lab.run(&operations[*place]).expect("nothing fails"));
@@ -412,7 +413,7 @@ fn one_of_each(mut states: CrashStates, step: usize, draws: &mut Draws) -> impl 
     })
 }
 
-/// Runs a workload and cuts the power where the points say, the first during its last operation and each further one during
+/// Runs a workload, as a run of that seed does, and cuts the power where the points say, the first during its last operation and each further one during
 /// the recovery from the one before.
 ///
 /// # Errors
@@ -422,16 +423,16 @@ fn one_of_each(mut states: CrashStates, step: usize, draws: &mut Draws) -> impl 
 /// # Panics
 ///
 /// With what does not hold.
-pub fn replay(workload: &Workload, points: &[CrashPoint]) -> Result<(), String> {
+pub fn replay(workload: &Workload, seed: u64, points: &[CrashPoint]) -> Result<(), String> {
     match workload.page_size {
-        1024 => replay_sized::<1024>(workload, points),
-        4096 => replay_sized::<4096>(workload, points),
-        _ => replay_sized::<16384>(workload, points),
+        1024 => replay_sized::<1024>(workload, seed, points),
+        4096 => replay_sized::<4096>(workload, seed, points),
+        _ => replay_sized::<16384>(workload, seed, points),
     }
 }
 
-fn replay_sized<const P: usize>(workload: &Workload, points: &[CrashPoint]) -> Result<(), String> {
-    let run = Run::<P>::of(workload);
+fn replay_sized<const P: usize>(workload: &Workload, seed: u64, points: &[CrashPoint]) -> Result<(), String> {
+    let run = Run::<P>::of(workload, seed);
     let mut left: Option<Left<'_>> = None;
     for point in points {
         let interrupted = left.as_ref().map_or_else(|| run.interrupted(), Interrupted::recovery::<P>);
@@ -456,7 +457,7 @@ mod tests {
 
     #[test]
     fn every_unit_arrives_and_stays_away_in_the_states_that_are_drawn_of_many() {
-        let run = Run::<4096>::of(&"4096/HalfFull/8".parse().expect("a workload"));
+        let run = Run::<4096>::of(&"4096/HalfFull/8".parse().expect("a workload"), 0);
         let options = CrashOptions::new().exhaustive_limit(14).sample_limit(0);
         let interrupted = run.interrupted();
         let states = interrupted.epochs().map(|epoch| interrupted.disk().crash_states(epoch, &options));

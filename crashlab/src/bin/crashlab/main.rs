@@ -29,7 +29,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let done = match &options.replay {
-        Some(case) => run_again(case).map(|()| {
+        Some(case) => run_again(case, options.seed).map(|()| {
             println!("all holds");
             true
         }),
@@ -46,7 +46,7 @@ fn main() -> ExitCode {
 }
 
 /// Runs one case; what does not hold panics.
-fn run_again(case: &str) -> Result<(), String> {
+fn run_again(case: &str, seed: u64) -> Result<(), String> {
     let (name, rest) = case.split_once(':').unwrap_or((case, ""));
     if let Some(file) = name.strip_suffix(FAIL) {
         let (size, start) = file.split_once('/').ok_or_else(|| format!("{file} is no page size and start"))?;
@@ -62,5 +62,5 @@ fn run_again(case: &str) -> Result<(), String> {
     let workload: Workload = name.parse()?;
     let points = rest.split(" > ").filter(|point| !point.is_empty());
     let points = points.map(replay::crash_point).collect::<Result<Vec<_>, _>>()?;
-    power_cut::replay(&workload, &points)
+    power_cut::replay(&workload, seed, &points)
 }

@@ -12,13 +12,14 @@ Enumerates what power cuts and failing calls may leave of a pager, and verifies 
                  1,500 states of each)
   --at-least N   fails if there were fewer distinct images
   --seconds N    stop after N seconds
-  --seed N       draws what is not looked at in full, and which sequences of three operations run (0)
+  --seed N       draws what is not looked at in full, which sequences of three operations run, and when stores are
+                 written back (0)
   --threads N    (2)
   --page-size N  only files with pages of N bytes: 1024, 4096 or 16384
   --planted      plants each mistake in the engine and shows that it is caught, in a build of its own; needs cargo
   --long         all sequences of three, all subsets of up to 14 units
   --resume FILE  keeps there how far the run is, and goes on from it
-  --replay CASE  runs one case, named as a run prints it
+  --replay CASE  runs one case, named as a run prints it, with the --seed that it prints
 ";
 
 /// What the command line says.
