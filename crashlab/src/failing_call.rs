@@ -10,9 +10,8 @@ use diptych::{CallKind, CrashOptions, Error, FaultPlan, PagerOptions, SimDisk};
 use crate::lab::{Lab, Start};
 use crate::model::Model;
 use crate::operation::{End, Operation, Step};
-use crate::verify::{compare, is_filled, reported, verify};
 use crate::power_cut::{Interrupted, Share};
-use crate::verify::{compare, reported, verify};
+use crate::verify::{compare, is_filled, reported, verify};
 
 /// The errors that calls fail with: `EIO`, for which `Other` stands, because it has no kind of its own; `ENOSPC`, `EDQUOT`,
 /// `EINTR`.

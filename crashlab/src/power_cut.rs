@@ -182,7 +182,7 @@ impl<'a> Interrupted<'a> {
     }
 
     /// Its epochs, as far as they were recorded. In the last one it has returned.
-    pub fn epochs(&self) -> impl ExactSizeIterator<Item = usize> {
+    pub fn epochs(&self) -> impl ExactSizeIterator<Item = usize> + DoubleEndedIterator {
         let known: Vec<usize> = self.epochs.clone().filter(|epoch| self.disk.epoch(*epoch).is_some()).collect();
         known.into_iter()
     }
@@ -224,7 +224,8 @@ impl<'a> Interrupted<'a> {
         let mut left = share.states;
         let epochs = self.epochs();
         let count = epochs.len();
-        for (at, epoch) in epochs.enumerate() {
+        // The last one first: once the operation is acknowledged less may be left, and what was seen is not looked at again.
+        for (at, epoch) in epochs.rev().enumerate() {
             let states = self.disk.crash_states(epoch, options);
             let most = (left / (count - at)).max(1);
             let step = states.len().div_ceil(most).max(1);

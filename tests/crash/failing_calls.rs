@@ -1,7 +1,6 @@
 //! Call n fails, for every n until a run passes untouched: nothing acknowledged is lost, nothing else is reported.
 
-use std::collections::BTreeSet;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::ops::ControlFlow;
 
