@@ -10,7 +10,7 @@ use diptych::{
 use crate::draws::Draws;
 use crate::lab::Lab;
 use crate::model::Model;
-use crate::verify::{caught, damaged_sectors, verify, verify_again, verify_cycle, verify_once};
+use crate::verify::{caught, damaged_sectors, verify_again, verify_cycle, verify_once};
 use crate::workload::{Workload, operations};
 
 /// Of so many images that recovery changes, it is cut off in one.
@@ -131,8 +131,9 @@ pub struct Interrupted<'a> {
     epochs: Range<usize>,
     before: &'a Model,
     after: &'a Model,
-    /// The oldest state that there may be once it has returned.
+    /// The oldest state that there may be once it has returned, and the generation that recovery went on from.
     returned: &'a Model,
+    reached: u64,
     /// The power cuts before it.
     earlier: Vec<CrashPoint>,
     damaged: usize,
@@ -149,7 +150,8 @@ impl<'a> Interrupted<'a> {
     #[must_use]
     pub fn failed(disk: &SimDisk, first: usize, before: &'a Model, after: &'a Model) -> Self {
         let epochs = first..disk.epoch_count();
-        Interrupted { disk: disk.clone(), epochs, before, after, returned: before, earlier: Vec::new(), damaged: 0 }
+        let disk = disk.clone();
+        Interrupted { disk, epochs, before, after, returned: before, reached: 0, earlier: Vec::new(), damaged: 0 }
     }
 
     /// The recovery from what a power cut left. A commit that it has adopted stays.
@@ -161,12 +163,11 @@ impl<'a> Interrupted<'a> {
     pub fn recovery<const P: usize>(left: &Left<'a>) -> Self {
         let disk = SimDisk::from_image(left.image.clone());
         let opened = PagerOptions::new().open_on::<P>(&disk).expect("recovery succeeds");
-        let generation = opened.generation().to_u64();
+        let reached = opened.generation().to_u64();
         drop(opened);
-        let returned = if generation == left.after.generation { left.after } else { left.before };
-        let epochs = 0..disk.epoch_count();
-        let (before, after, earlier) = (left.before, left.after, left.points.clone());
-        Interrupted { disk, epochs, before, after, returned, earlier, damaged: left.damaged }
+        // A store that was on its way when the power failed first may have been lost then, whatever was adopted.
+        let interrupted = Interrupted::failed(&disk, 0, left.before, left.after);
+        Interrupted { reached, earlier: left.points.clone(), damaged: left.damaged, ..interrupted }
     }
 
     /// With so many sectors damaged already.
@@ -204,6 +205,7 @@ impl<'a> Interrupted<'a> {
             fingerprint: image.fingerprint(),
             image,
             before: if returned { self.returned } else { self.before },
+            reached: if returned { self.reached } else { 0 },
             after: self.after,
             damaged: self.damaged + damaged_sectors(&state),
             points,
@@ -254,6 +256,8 @@ pub struct Left<'a> {
     pub before: &'a Model,
     /// The newest one.
     pub after: &'a Model,
+    /// The generation that an opening went on from before: no later one goes back behind it.
+    pub reached: u64,
     /// How many sectors may hold what nobody wrote.
     pub damaged: usize,
     /// Of the image.
@@ -273,7 +277,9 @@ impl Left<'_> {
     ///
     /// With the invariant that does not hold.
     pub fn verify<const P: usize>(&self) -> bool {
-        verify::<P>(self.image.clone(), self.before, self.after, self.damaged)
+        let (disk, recovery) = self.verify_once::<P>();
+        verify_again::<P>(&disk);
+        !recovery.is_clean()
     }
 
     /// The same, opened once. Returns the disk, closed, and what recovery did.
@@ -282,7 +288,10 @@ impl Left<'_> {
     ///
     /// With the invariant that does not hold.
     pub fn verify_once<const P: usize>(&self) -> (SimDisk, Recovery) {
-        verify_once::<P>(self.image.clone(), self.before, self.after, self.damaged)
+        let (disk, recovery) = verify_once::<P>(self.image.clone(), self.before, self.after, self.damaged);
+        let found = recovery.generation.to_u64();
+        assert!(found >= self.reached, "generation {} was adopted, and now {found} stands", self.reached);
+        (disk, recovery)
     }
 }
 
