@@ -395,6 +395,34 @@ mod tests {
     }
 
     #[test]
+    fn words_and_counts_of_a_leaf_say_what_its_pages_are() {
+        const KINDS: [PageKind; 4] = [PageKind::Free, PageKind::Regular, PageKind::Engine, PageKind::TableOwned];
+        let mut map = FreeMap::default();
+        // Of each kind some pages in the first word, in one further on, and in a whole word.
+        for (at, kind) in (0..).zip(KINDS) {
+            map.set_run(at * 5..at * 5 + 2 + at, kind);
+            map.set_run(700 + at * 9..700 + at * 9 + 3 * at, kind);
+            map.set_run(1280 + at * 64..1344 + at * 64, kind);
+        }
+        let leaf = map.leaf(0).expect("it was touched");
+        for word in 0..30 {
+            for kind in KINDS {
+                let bits = (0..64).filter(|bit| map.kind(word * 64 + bit) == kind).map(|bit| 1 << bit).sum::<u64>();
+                assert_eq!(leaf.word_of_kind(usize::try_from(word).unwrap(), kind), bits, "{kind:?} in word {word}");
+            }
+        }
+        let count = |kind| (0..PAGES_PER_LEAF).filter(|page| map.kind(*page) == kind).count() as u64;
+        assert_eq!(leaf.counts(), [PageKind::Regular, PageKind::Engine, PageKind::TableOwned].map(count));
+    }
+
+    #[test]
+    fn a_block_lies_within_the_pages_that_are_asked_for() {
+        let mut map = FreeMap::default();
+        map.set(1, PageKind::Regular);
+        assert_eq!((map.first_free_block(0..8, 4), map.first_free_block(0..7, 4)), (Some(4), None));
+    }
+
+    #[test]
     fn pages_of_leaves_that_were_never_touched_are_free() {
         let map = FreeMap::default();
         assert_eq!(map.first_free(1 << 39..1 << 40), Some(1 << 39));

@@ -105,6 +105,13 @@ mod tests {
     }
 
     #[test]
+    fn an_offset_lies_in_the_page_that_begins_at_or_before_it() {
+        let geometry = Geometry::new(2048);
+        assert_eq!([0, 2047, 2048, 6143].map(|offset| geometry.page_at(offset)), [0, 0, 1, 2]);
+        assert_eq!((geometry.block_pages(6), Geometry::new(4096).block_pages(6)), (6..8, 6..7));
+    }
+
+    #[test]
     fn a_block_is_four_small_pages_or_the_head_of_a_large_one() {
         assert_eq!(Geometry::new(1024).pages_per_block(), 4);
         assert_eq!(Geometry::new(1024).next_block(21), 24);

@@ -139,7 +139,8 @@ impl Engine {
 
     #[inline]
     fn check_regular(&self, page: u64) -> Result<()> {
-        if page < self.live.total_pages() && self.live.kind(self.geometry, page) == PageKind::Regular {
+        // Behind the end no page is.
+        if self.live.kind(self.geometry, page) == PageKind::Regular {
             return Ok(());
         }
         Err(not_regular(page, self.live.total_pages(), |page| self.live.kind(self.geometry, page)))

@@ -304,6 +304,7 @@ mod tests {
         let mut tree = SparseTree::<Cell>::default();
         (0..10_000).for_each(|index| tree.update(index, |cell| cell.0 = u8::MAX));
         assert_eq!(tree.first_unsaturated(0, u64::MAX), Some(10_000));
+        assert_eq!((tree.first_unsaturated(0, 10_000), tree.first_unsaturated(0, 10_001)), (None, Some(10_000)));
         tree.update(4711, |cell| cell.0 = 0);
         assert_eq!(tree.first_unsaturated(0, u64::MAX), Some(4711));
         assert_eq!(tree.first_unsaturated(4712, u64::MAX), Some(10_000));

@@ -83,7 +83,9 @@ mod tests {
             for removed in removed {
                 let mut runs = Runs::default();
                 removed.iter().for_each(|page| runs.push(*page, 1));
-                let unknown: Vec<u64> = pages.remove(&runs).pages().collect();
+                let unknown = pages.remove(&runs);
+                assert!(unknown.iter().all(|run| !run.is_empty()) && pages.ends.iter().all(|(start, end)| start < end));
+                let unknown: Vec<u64> = unknown.pages().collect();
                 assert_eq!(unknown, removed.difference(&set).copied().collect::<Vec<_>>());
                 set.retain(|page| !removed.contains(page));
             }

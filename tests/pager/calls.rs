@@ -87,7 +87,7 @@ fn growth_that_fails_for_want_of_space_alone_is_tried_again_smaller() {
 
 #[test]
 fn a_protected_page_is_read_for_its_verification_once_however_many_there_are() {
-    for count in [64, 65, 1000] {
+    for count in [64, 65, 2500] {
         let disk = SimDisk::new();
         let mut pager = create(&disk);
         let ids = pager.alloc_protected_bulk(count).expect("there is room");
@@ -102,6 +102,22 @@ fn a_protected_page_is_read_for_its_verification_once_however_many_there_are() {
         let pager = PagerOptions::new().open_on(&disk).expect("it is whole");
         assert_eq!((touch(&pager).len(), touch(&pager).len()), (count, 0));
     }
+}
+
+#[test]
+fn a_sync_waits_for_what_was_stored_and_for_the_zeros_of_pages_that_were_used_before_and_for_nothing_else() {
+    let disk = SimDisk::new();
+    let mut pager = create(&disk);
+    let mut sync =
+        |pager: &mut Pager<P>| calls_of(&disk, CallKind::Barrier, || pager.sync().expect("nothing fails")).len();
+    let first = pager.alloc().expect("there is room");
+    assert_eq!(sync(&mut pager), 0, "it was never used");
+    first.get_mut(&mut pager).expect("it is allocated").fill(1);
+    assert_eq!((sync(&mut pager), sync(&mut pager)), (1, 0));
+    pager.free(first).expect("it is allocated");
+    assert_eq!(sync(&mut pager), 0);
+    assert_eq!(pager.alloc().expect("there is room"), first);
+    assert_eq!((sync(&mut pager), sync(&mut pager)), (1, 0));
 }
 
 #[test]
