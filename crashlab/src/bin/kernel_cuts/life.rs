@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Read;
+use std::io::{self, Read};
 use std::num::NonZeroU64;
 use std::ops::RangeInclusive;
 use std::os::unix::process::ExitStatusExt;
@@ -50,6 +50,31 @@ pub(crate) struct Tally {
     pub(crate) bus_errors: u64,
 }
 
+/// Why a file did not live on.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// Something does not hold.
+    Violation(String),
+    /// Something cannot be done here, whatever the pager does.
+    Environment(String),
+}
+
+impl Trouble {
+    fn of(self, file: &str) -> Trouble {
+        match self {
+            Trouble::Violation(message) => Trouble::Violation(format!("{file}: {message}")),
+            Trouble::Environment(message) => Trouble::Environment(format!("{file}: {message}")),
+        }
+    }
+}
+
+/// What programs and calls of the system say.
+impl From<String> for Trouble {
+    fn from(message: String) -> Self {
+        Trouble::Environment(message)
+    }
+}
+
 /// What is known of a file.
 #[derive(Debug, Default)]
 struct Known {
@@ -78,20 +103,20 @@ impl<'d, const P: usize> Life<'d, P> {
     /// # Errors
     ///
     /// What does not hold, or what cannot be done here.
-    pub(crate) fn live(mut self, rounds: u64, draws: &mut Draws, tally: &mut Tally) -> Result<(), String> {
+    pub(crate) fn live(mut self, rounds: u64, draws: &mut Draws, tally: &mut Tally) -> Result<(), Trouble> {
         tally.files += 1;
         for _ in 0..rounds {
             self.round(draws, tally)
-                .map_err(|message| format!("pages of {P} bytes, {}: {message}", self.path.display()))?;
+                .map_err(|trouble| trouble.of(&format!("pages of {P} bytes, {}", self.path.display())))?;
             if fs::metadata(&self.path).is_ok_and(|file| file.len() > 12 << 20) {
                 break;
             }
         }
         let removed = fs::remove_file(&self.path);
-        removed.or_else(|error| if self.known.file.is_none() { Ok(()) } else { Err(error.to_string()) })
+        removed.or_else(|error| if self.known.file.is_none() { Ok(()) } else { Err(error.to_string().into()) })
     }
 
-    fn round(&mut self, draws: &mut Draws, tally: &mut Tally) -> Result<(), String> {
+    fn round(&mut self, draws: &mut Draws, tally: &mut Tally) -> Result<(), Trouble> {
         let seed = draws.number();
         let job = if self.known.file.is_some() { Job::Open } else { Job::Create };
         let worked = self.work_and_cut(job, seed, draws, tally)?;
@@ -102,7 +127,8 @@ impl<'d, const P: usize> Life<'d, P> {
         if job == Job::Create && !is_open_for_sure && !self.path.exists() {
             return Ok(());
         }
-        let states = caught(|| models::<P>(&self.known, seed, is_open.then(|| acknowledged.clone())))?;
+        let states = caught(|| models::<P>(&self.known, seed, is_open.then(|| acknowledged.clone())))
+            .map_err(Trouble::Violation)?;
         let case = format!("seed {seed:#x}, {acknowledged:?} operations were acknowledged");
         // Recovery may be cut off as well, but where it ended stands.
         let mut said = BTreeSet::new();
@@ -110,13 +136,16 @@ impl<'d, const P: usize> Life<'d, P> {
             tally.in_recovery += 1;
             said.extend(self.work_and_cut(Job::Recover, 0, draws, tally)?.sure);
         }
-        let kept = fs::read(&self.path).map_err(|error| format!("{case}: {error}"))?;
+        let kept = fs::read(&self.path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => Trouble::Violation(format!("{case}: the file is gone")),
+            _ => Trouble::Environment(format!("{case}: {error}")),
+        })?;
         let (before, after) = self.state_in(&kept, &states, tally);
         let (model, recovered) = caught(|| verify_file::<P>(&self.path, &before, &after))
-            .map_err(|message| format!("{case}, {}: {message}", self.keep_evidence(seed, &kept)))?;
+            .map_err(|message| Trouble::Violation(format!("{case}, {}: {message}", self.keep_evidence(seed, &kept))))?;
         let found = generation_line(model.generation);
         if said.iter().any(|said| *said != found) {
-            return Err(format!("{case}: recovery said {said:?} before, and now {found}"));
+            return Err(Trouble::Violation(format!("{case}: recovery said {said:?} before, and now {found}")));
         }
         tally.recovered += u64::from(recovered);
         tally.in_flight_done += u64::from(model.generation > before.generation);
@@ -165,7 +194,7 @@ impl<'d, const P: usize> Life<'d, P> {
     }
 
     /// Lets a worker do its job for a while, cuts the power, and starts the machine again.
-    fn work_and_cut(&self, job: Job, seed: u64, draws: &mut Draws, tally: &mut Tally) -> Result<Worked, String> {
+    fn work_and_cut(&self, job: Job, seed: u64, draws: &mut Draws, tally: &mut Tally) -> Result<Worked, Trouble> {
         let mut worker = self.start(job, seed)?;
         let mut output = worker.stdout.take().expect("it is piped");
         let mut errors = worker.stderr.take().expect("it is piped");
@@ -191,14 +220,18 @@ impl<'d, const P: usize> Life<'d, P> {
         self.place.start_again()?;
         let job = job.name();
         if let Some(early) = early {
-            return Err(format!("a worker told to {job} ended by itself with seed {seed:#x}: {early}, {complaints}"));
+            let how = format!("a worker told to {job} ended by itself with seed {seed:#x}: {early}, {complaints}");
+            return Err(Trouble::Violation(how));
         }
         match (status.code(), status.signal()) {
             (None, Some(SIGKILL)) if !self.place.loses_the_cache() => {}
             (Some(code), _) if code == i32::from(STOPPED) => {}
             // A store through the map of a disk that is gone.
             (None, Some(SIGBUS)) => tally.bus_errors += 1,
-            _ => return Err(format!("a worker told to {job} with seed {seed:#x}: {status}, {complaints}")),
+            _ => {
+                let how = format!("a worker told to {job} with seed {seed:#x}: {status}, {complaints}");
+                return Err(Trouble::Violation(how));
+            }
         }
         let lines = text.lines().filter_map(|line| line.split_once(' '));
         let is_sure = |time: &str| time.parse::<i128>().is_ok_and(|time| time < cut_at);
@@ -262,7 +295,7 @@ fn keep_stores(before: &mut Model, after: &mut Model) {
 }
 
 /// Waits until the worker has noticed.
-fn ended(worker: &mut Child) -> Result<ExitStatus, String> {
+fn ended(worker: &mut Child) -> Result<ExitStatus, Trouble> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(status) = worker.try_wait().map_err(|error| error.to_string())? {
@@ -270,7 +303,7 @@ fn ended(worker: &mut Child) -> Result<ExitStatus, String> {
         }
         if Instant::now() > deadline {
             let killed = worker.kill().and_then(|()| worker.wait());
-            return Err(format!("a worker does not end although its disk is gone: {killed:?}"));
+            return Err(Trouble::Violation(format!("a worker does not end although its disk is gone: {killed:?}")));
         }
         thread::sleep(Duration::from_micros(500));
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crashlab::draws::Draws;
 
 use crate::disk::{self, Disk, Kind, PLACE, Place};
-use crate::life::{Life, Tally};
+use crate::life::{Life, Tally, Trouble};
 use crate::mistakes;
 use crate::options::{Options, USAGE};
 use crate::worker;
@@ -105,17 +105,24 @@ fn cut_all(options: &Options, places: &[Place]) -> Result<(), String> {
         deadline: options.seconds.map(|seconds| started + Duration::from_secs(seconds)),
         mistake: None,
     };
-    let ended: Vec<(Tally, Result<(), String>)> = thread::scope(|scope| {
+    let ended: Vec<(Tally, Result<(), Trouble>)> = thread::scope(|scope| {
         let threads: Vec<_> = places.iter().map(|place| scope.spawn(|| plan.run(place))).collect();
         threads.into_iter().map(|thread| thread.join().expect("what panics is caught")).collect()
     });
-    let mut violations = Vec::new();
+    let (mut messages, mut violations) = (Vec::new(), 0);
     for (place, (tally, ended)) in places.iter().zip(ended) {
         print_tally(place, &tally);
-        violations.extend(ended.err().map(|message| format!("VIOLATION on {}: {message}", place.name())));
+        match ended {
+            Ok(()) => {}
+            Err(Trouble::Violation(message)) => {
+                violations += 1;
+                messages.push(format!("VIOLATION on {}: {message}", place.name()));
+            }
+            Err(Trouble::Environment(message)) => messages.push(format!("stopped on {}: {message}", place.name())),
+        }
     }
-    println!("seed {}, {} s, {} violations", options.seed, started.elapsed().as_secs(), violations.len());
-    if violations.is_empty() { Ok(()) } else { Err(violations.join("\n")) }
+    println!("seed {}, {} s, {violations} violations", options.seed, started.elapsed().as_secs());
+    if messages.is_empty() { Ok(()) } else { Err(messages.join("\n")) }
 }
 
 /// Each mistake in turn, until a power cut shows it.
@@ -129,7 +136,11 @@ fn find_mistakes(options: &Options, places: &[Place]) -> Result<(), String> {
     for name in names {
         let plan = Plan { seed: options.seed, cuts: options.cuts, deadline: None, mistake: Some(&name) };
         let (tally, found) = plan.run(place);
-        let Err(message) = found else { return Err(format!("{name} is not found in {} cuts", tally.cuts)) };
+        let message = match found {
+            Ok(()) => return Err(format!("{name} is not found in {} cuts", tally.cuts)),
+            Err(Trouble::Environment(message)) => return Err(format!("{name}, stopped: {message}")),
+            Err(Trouble::Violation(message)) => message,
+        };
         println!("| `{name}` | {} | {} |", tally.cuts, message.replace('\n', " "));
     }
     Ok(())
@@ -145,7 +156,7 @@ struct Plan<'m> {
 
 impl Plan<'_> {
     /// Files of all page sizes in turn.
-    fn run(&self, place: &Place) -> (Tally, Result<(), String>) {
+    fn run(&self, place: &Place) -> (Tally, Result<(), Trouble>) {
         let mut draws = Draws::new(self.seed);
         let mut tally = Tally::default();
         while tally.cuts < self.cuts && self.deadline.is_none_or(|deadline| Instant::now() < deadline) {
@@ -155,8 +166,8 @@ impl Plan<'_> {
                 1 => Life::<1024>::new(place, number, self.mistake).live(rounds, &mut draws, &mut tally),
                 _ => Life::<16384>::new(place, number, self.mistake).live(rounds, &mut draws, &mut tally),
             };
-            if let Err(message) = lived {
-                return (tally, Err(message));
+            if let Err(trouble) = lived {
+                return (tally, Err(trouble));
             }
         }
         (tally, Ok(()))
