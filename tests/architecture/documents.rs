@@ -12,9 +12,18 @@ fn quoted(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
 
+/// A function of that name that a test harness runs: one with the attribute, which its lines above say, be it in the body of
+/// `proptest!`, which asks for the same attribute.
 fn is_test(name: &str, sources: &[Source]) -> bool {
-    let declared = ["(", "<"].map(|next| format!("fn {name}{next}"));
-    sources.iter().any(|source| declared.iter().any(|declared| source.text.contains(declared)))
+    sources.iter().any(|source| {
+        let lines: Vec<&str> = source.text.lines().map(str::trim).collect();
+        (0..lines.len()).any(|at| {
+            let declared = lines[at].strip_prefix("fn ").and_then(|rest| rest.strip_prefix(name));
+            let mut above =
+                lines[..at].iter().rev().take_while(|line| line.starts_with("#[") || line.starts_with("//"));
+            declared.is_some_and(|rest| rest.starts_with(['(', '<'])) && above.any(|line| line.starts_with("#[test]"))
+        })
+    })
 }
 
 fn is_mistake(name: &str, sources: &[Source]) -> bool {
@@ -59,10 +68,11 @@ pub(crate) fn rules_without_proof(document: &str, sources: &[Source]) -> Vec<Str
 
 #[test]
 fn what_documents_promise_and_is_not_there_is_found() {
-    let files = sources(&[("tests/a.rs", "fn one_thing_is_so() {}"), (PLANTED, "    OneThingIsNot,\n")]);
+    let text = "#[test]\n// Why.\nfn one_thing_is_so() {}\n\nfn no_test_says_so() {}\n";
+    let files = sources(&[("tests/a.rs", text), (PLANTED, "    OneThingIsNot,\n")]);
     assert_eq!(
-        missing_tests("`one_thing_is_so`, `another_thing_is_so`, `a::b_c_d_e`", &files),
-        ["another_thing_is_so"]
+        missing_tests("`one_thing_is_so`, `another_thing_is_so`, `no_test_says_so`, `a::b_c_d_e`", &files),
+        ["another_thing_is_so", "no_test_says_so"]
     );
     let table = |proof: &str| {
         format!("{RULES}\n\n| rule | held | fails |\n|---|---|---|\n| R. | `x` | {proof} |\n\n## B\n| a |\n")
