@@ -298,6 +298,8 @@ impl Engine {
 
     /// Window 2: the slot that is not live, never "generation modulo two": after a failed attempt that may be the live one.
     fn write_slot(&mut self, state: &State, metadata: &BlockBytes) -> Result<()> {
+        // From here on the disk may name either state, so whoever leaves the commit early leaves it poisoned. Its end takes
+        // this back.
         self.poisoned = true;
         let copy = self.live_metadata.other();
         let slot = Slot { generation: state.generation, copy, metadata_checksum: self.key.checksum(metadata) };

@@ -34,9 +34,7 @@ impl NewFile {
         let blocks: [&[u8]; 5] = [&identity.encode(), &slot.encode(file_id), &void, &metadata[..], &void];
         NewFile { identity, reserved: blocks.concat(), len: geometry.offset(total_pages) }
     }
-}
 
-impl NewFile {
     /// The block of a slot as the file begins with it.
     pub(super) fn slot_block(&self, slot: usize) -> BlockBytes {
         let blocks = self.reserved.as_chunks::<BLOCK_LEN>().0;
