@@ -69,9 +69,10 @@ impl Progress {
     }
 }
 
-/// Which tasks there are, and in which order, depends on these.
+/// Which tasks there are, in which order, and how closely each is looked at, depends on these.
 fn run_name(options: &Options) -> String {
-    format!("seed {} long {} page size {:?}", options.seed, options.long, options.page_size)
+    let Options { seed, long, page_size, images, .. } = options;
+    format!("seed {seed} long {long} page size {page_size:?} images {images:?}")
 }
 
 #[cfg(test)]
@@ -92,8 +93,10 @@ mod tests {
         assert_eq!((again.totals.workloads, again.totals.violations), (3, 6));
         again.finish(2, &Totals::default());
         assert_eq!((again.first_open, again.done.len()), (4, 0));
-        let other = Options::parse(["--seed".to_owned(), "1".to_owned()]).expect("a seed");
-        assert!(Progress::read(&file, &other).is_err());
+        for name in ["--seed", "--images"] {
+            let other = Options::parse([name.to_owned(), "1".to_owned()]).expect("a number");
+            assert!(Progress::read(&file, &other).is_err(), "{name}");
+        }
         fs::write(&file, [0xff; 9]).expect("it can be written");
         assert!(Progress::read(&file, &options).is_err(), "what is no text is not begun anew");
         fs::remove_file(&file).expect("it is there");

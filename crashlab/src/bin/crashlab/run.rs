@@ -24,6 +24,8 @@ struct Run<'a> {
     next: AtomicUsize,
     images: AtomicU64,
     over: AtomicBool,
+    /// Violations of tasks that time cut short and a run that goes on does again: it counts them then.
+    uncounted: AtomicU64,
     /// And up to when its milliseconds are counted.
     progress: Mutex<(Progress, Instant)>,
 }
@@ -45,6 +47,7 @@ pub(crate) fn enumerate(options: &Options) -> Result<bool, String> {
         next: AtomicUsize::new(0),
         images: AtomicU64::new(progress.totals.tally.images),
         over: AtomicBool::new(false),
+        uncounted: AtomicU64::new(0),
         progress: Mutex::new((progress, started)),
     };
     let loud = std::panic::take_hook();
@@ -58,6 +61,7 @@ pub(crate) fn enumerate(options: &Options) -> Result<bool, String> {
     let (mut progress, kept) = run.progress.into_inner().unwrap_or_else(PoisonError::into_inner);
     progress.totals.millis += millis_since(kept);
     let kept = options.resume.as_deref().map_or(Ok(()), |file| progress.keep(file, options));
+    progress.totals.violations += run.uncounted.into_inner();
     println!("{:<24} {}", "seed", options.seed);
     println!("{:<24} {}", "threads", options.threads);
     println!("{:<24} {}", "tasks", run.tasks.len());
@@ -104,7 +108,7 @@ impl Run<'_> {
                 if self.options.resume.is_none() {
                     progress.0.totals.add(&outcome.found);
                 } else {
-                    progress.0.totals.violations += outcome.found.violations;
+                    self.uncounted.fetch_add(outcome.found.violations, Ordering::Relaxed);
                 }
                 continue;
             }
