@@ -20,8 +20,11 @@ use super::{Engine, check_distinct, not_regular};
 
 impl Engine {
     /// A transaction's stage, equal to the live state.
-    pub(crate) fn stage(&self) -> Result<Stage> {
+    pub(crate) fn stage(&mut self) -> Result<Stage> {
         self.check_usable()?;
+        // Whatever there was before is over.
+        #[cfg(diptych_planted)]
+        self.before_stage.take();
         Ok(Stage::new(&self.live, self.geometry, self.options.max_staged_bytes))
     }
 
@@ -35,6 +38,8 @@ impl Engine {
         loop {
             if let Some(page) = stage.state.take_page(self.geometry, near, PageKind::Regular) {
                 if is_planted(Mistake::LeakedTransactionPersists) {
+                    #[cfg(diptych_planted)]
+                    self.before_stage.keep(&self.live);
                     self.live = stage.state.clone();
                 }
                 return Ok(page);

@@ -126,6 +126,10 @@ impl Engine {
     /// Makes a stage live, durably, or leaves everything as it was, or poisons. A stage without changes is no commit.
     pub(crate) fn commit(&mut self, stage: Stage) -> Result<()> {
         self.check_usable()?;
+        #[cfg(diptych_planted)]
+        if let Some(live) = self.before_stage.take() {
+            self.live = live;
+        }
         if stage.is_empty() && !stage.state().differs_from(&self.live) {
             return Ok(());
         }

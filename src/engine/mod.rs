@@ -52,6 +52,8 @@ pub(crate) use stage::{Owned, SavepointToken, Stage};
 pub(crate) use state::State;
 
 use page_buffer::PageBuffer;
+#[cfg(diptych_planted)]
+use planted::BeforeStage;
 #[cfg(not(diptych_planted))]
 use planted::Mistake;
 use planted::is_planted;
@@ -90,6 +92,8 @@ pub(crate) struct Engine {
     poisoned: bool,
     /// What pages that nobody has written read as.
     zero_page: OnceLock<PageBuffer>,
+    #[cfg(diptych_planted)]
+    before_stage: BeforeStage<State>,
 }
 
 impl Engine {

@@ -18,6 +18,8 @@ use crate::storage::{Barrier, Region, Storage};
 use super::geometry::Geometry;
 use super::new_file::NewFile;
 use super::options::EngineOptions;
+#[cfg(diptych_planted)]
+use super::planted::BeforeStage;
 use super::planted::{Mistake, is_planted};
 use super::reader::Reader;
 use super::recovery::Verdict;
@@ -127,6 +129,8 @@ impl Engine {
             unsynced: false,
             poisoned: false,
             zero_page: OnceLock::new(),
+            #[cfg(diptych_planted)]
+            before_stage: BeforeStage::NOTHING,
         }
     }
 

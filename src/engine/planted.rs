@@ -56,7 +56,7 @@ pub enum Mistake {
     StoreThroughTheMapForgotten,
     /// Section 5: what a savepoint remembers of contents is not put back.
     RollbackForgetsContents,
-    /// Section 5: what a transaction allocates stays when it is dropped or leaked.
+    /// Section 5: a page that a transaction allocates stays in use when it is dropped or leaked; its commit puts that right.
     LeakedTransactionPersists,
     /// I5: recovery passes a barrier and writes nothing again.
     RecoverySyncsInsteadOfWriting,
@@ -120,4 +120,25 @@ pub(super) fn is_planted(mistake: Mistake) -> bool {
 #[inline(always)]
 pub(super) const fn is_planted(_mistake: Mistake) -> bool {
     false
+}
+
+/// For [`Mistake::LeakedTransactionPersists`]: the live state before the transaction that is going on.
+#[cfg(diptych_planted)]
+#[derive(Debug)]
+pub(super) struct BeforeStage<S>(Option<S>);
+
+#[cfg(diptych_planted)]
+impl<S> BeforeStage<S> {
+    pub(super) const NOTHING: Self = BeforeStage(None);
+
+    pub(super) fn keep(&mut self, live: &S)
+    where
+        S: Clone,
+    {
+        self.0.get_or_insert_with(|| live.clone());
+    }
+
+    pub(super) fn take(&mut self) -> Option<S> {
+        self.0.take()
+    }
 }
