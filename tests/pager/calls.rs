@@ -108,8 +108,7 @@ fn a_protected_page_is_read_for_its_verification_once_however_many_there_are() {
 fn a_sync_waits_for_what_was_stored_and_for_the_zeros_of_pages_that_were_used_before_and_for_nothing_else() {
     let disk = SimDisk::new();
     let mut pager = create(&disk);
-    let mut sync =
-        |pager: &mut Pager<P>| calls_of(&disk, CallKind::Barrier, || pager.sync().expect("nothing fails")).len();
+    let sync = |pager: &mut Pager<P>| calls_of(&disk, CallKind::Barrier, || pager.sync().expect("nothing fails")).len();
     let first = pager.alloc().expect("there is room");
     assert_eq!(sync(&mut pager), 0, "it was never used");
     first.get_mut(&mut pager).expect("it is allocated").fill(1);
