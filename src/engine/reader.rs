@@ -10,7 +10,7 @@ use crate::block::{Block, PageKind};
 use crate::error::{Error, Result};
 use crate::format::{
     BLOCK_LEN, BlockBytes, ChecksumKey, DecodedLeaf, Defect, Metadata, NODE_FANOUT, Node, PAGES_PER_LEAF, PageCounts,
-    RegularList, TOP_LEN, TableKind, TwinEntry, decode_leaf,
+    RegularList, TableKind, TwinEntry, decode_leaf,
 };
 use crate::storage::Storage;
 
@@ -167,12 +167,12 @@ impl<'a> Reader<'a> {
                 table.insert_node((level, index), node.entries);
             }
         }
-        if table.height() == 0 && TOP_LEN as u64 > items {
-            let beyond = table.next(items);
-            if let Some((index, entry)) = beyond {
-                let block = node_block(kind, 0, index);
-                return Err(Defect { field: "index", expected: items, found: index }.at(block, entry.live_page()));
-            }
+        if let Some((index, entry)) = table.next(items) {
+            let block = match kind {
+                TableKind::FreeMap => Block::FreeMapLeaf { index },
+                TableKind::Directory => Block::ProtectedPage { id: index + 1 },
+            };
+            return Err(Defect { field: "index", expected: items - 1, found: index }.at(block, entry.live_page()));
         }
         Ok(table)
     }
@@ -201,10 +201,6 @@ impl<'a> Reader<'a> {
         for (index, entry) in leaf_table.iter() {
             let block = Block::FreeMapLeaf { index };
             let page = entry.live_page();
-            let leaves = parent.total_pages.div_ceil(PAGES_PER_LEAF);
-            if index >= leaves {
-                return Err(Defect { field: "index", expected: leaves - 1, found: index }.at(block, page));
-            }
             let bytes = self.read_block(block, &entry, parent)?;
             let DecodedLeaf { index: found, generation, bits } =
                 decode_leaf(&bytes).map_err(|defect| defect.at(block, page))?;

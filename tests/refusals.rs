@@ -1,0 +1,269 @@
+//! What a refusal says: of a file whose checksums are all right and that contradicts itself, the block, its page, the field,
+//! what would be right and what is there.
+
+use crashlab::forgery::{BLOCK, DIRECTORY_TOP, FREE_MAP_TOP, Forgery, TOTAL_PAGES};
+use diptych::{Block, Error, PagerOptions, SimDisk, SimImage, TwinCopy};
+
+const P: usize = 1024;
+const PAGE: u64 = P as u64;
+
+/// Bytes of a twin entry in its parent.
+const ENTRY: u64 = 32;
+
+/// Where the counts stand in the metadata, behind the total: regular, engine, table-owned, protected.
+const COUNTS: u64 = TOTAL_PAGES + 8;
+
+/// Where the planes stand in a leaf.
+const PLANES: [u64; 2] = [24, 2040];
+
+/// Pages whose kind a leaf holds.
+const LEAF_PAGES: u64 = 16128;
+
+/// A whole file with three regular pages and four protected ones, in pages of 1 KiB.
+fn whole() -> SimImage {
+    let disk = SimDisk::new();
+    let mut pager = PagerOptions::new().create_on::<P>(&disk).expect("the disk is empty");
+    pager.alloc_protected_bulk(4).expect("there is room");
+    pager.alloc_bulk(3).expect("there is room");
+    pager.close().expect("nothing is in the way");
+    disk.cached_image()
+}
+
+/// A file that is about to be made to contradict itself.
+struct Liar {
+    forgery: Forgery,
+    metadata: u64,
+}
+
+impl Liar {
+    fn new() -> Self {
+        let forgery = Forgery::of(&whole());
+        let metadata = forgery.live_metadata();
+        Liar { forgery, metadata }
+    }
+
+    fn metadata_block(&self) -> Block {
+        Block::Metadata(if self.metadata == 3 * BLOCK { TwinCopy::A } else { TwinCopy::B })
+    }
+
+    fn get(&self, field: u64) -> u64 {
+        self.forgery.u64_at(self.metadata + field)
+    }
+
+    fn put(&mut self, field: u64, value: u64) {
+        self.forgery.put_u64(self.metadata + field, value);
+    }
+
+    /// The copies that an entry of the metadata names.
+    fn copies(&self, entry: u64) -> [u64; 2] {
+        [self.get(entry), self.get(entry + 8)]
+    }
+
+    /// Where the live leaf begins.
+    fn leaf(&self) -> u64 {
+        self.forgery.live_copy(self.metadata + FREE_MAP_TOP)
+    }
+
+    /// Gives a page another kind, by its two bits, and counts it so.
+    fn put_kind(&mut self, page: u64, bits: u64) {
+        let leaf = self.leaf();
+        let mut before = 0;
+        for (at, plane) in PLANES.into_iter().enumerate() {
+            let word = leaf + plane + page / 64 * 8;
+            let value = self.forgery.u64_at(word);
+            before |= (value >> (page % 64) & 1) << at;
+            self.forgery.put_u64(word, value & !(1 << (page % 64)) | (bits >> at & 1) << (page % 64));
+        }
+        for (kind, change) in [(before, -1), (bits, 1)] {
+            if kind > 0 {
+                let count = COUNTS + (kind - 1) * 8;
+                self.put(count, self.get(count).checked_add_signed(change).expect("a small count"));
+            }
+        }
+        self.forgery.mend_block(leaf);
+        self.forgery.name_copy(self.metadata + FREE_MAP_TOP, BLOCK);
+    }
+
+    /// What opening says once all checksums are right again.
+    fn refusal(mut self) -> Error {
+        self.forgery.mend_block(self.metadata);
+        self.forgery.name_metadata();
+        let disk = SimDisk::from_image(self.forgery.image.clone());
+        let error = PagerOptions::new().open_on::<P>(&disk).expect_err("the file contradicts itself");
+        assert!(disk.cached_image() == self.forgery.image, "a failed open changes bytes");
+        error
+    }
+
+    #[track_caller]
+    fn expect_refusal(self, block: Block, page: u64, field: &str, expected: u64, found: u64) {
+        let error = self.refusal();
+        let Error::Corrupt { block: b, page: p, field: f, expected: e, found: it } = &error else { panic!("{error}") };
+        assert_eq!((*b, *p, *f, *e, *it), (block, page, field, expected, found), "{error}");
+    }
+}
+
+const FIRST: Block = Block::ProtectedPage { id: 1 };
+const LEAF: Block = Block::FreeMapLeaf { index: 0 };
+
+#[test]
+fn a_copy_is_a_page_between_the_reserved_region_and_the_end() {
+    let total = Liar::new().get(TOTAL_PAGES);
+    for (field, name) in [(0, "page of copy A"), (8, "page of copy B")] {
+        for page in [3, 19, total, total + 1, u64::MAX] {
+            let mut liar = Liar::new();
+            liar.put(DIRECTORY_TOP + field, page);
+            liar.expect_refusal(FIRST, page, name, total - 1, page);
+        }
+    }
+    // A leaf takes four pages of 1 KiB.
+    let mut liar = Liar::new();
+    liar.put(FREE_MAP_TOP, total - 3);
+    liar.expect_refusal(LEAF, total - 3, "page of copy A", total - 4, total - 3);
+}
+
+#[test]
+fn a_block_begins_at_a_multiple_of_its_length() {
+    for page in [21, 23] {
+        let mut liar = Liar::new();
+        liar.put(FREE_MAP_TOP, page);
+        liar.expect_refusal(LEAF, page, "page of copy A", 20, page);
+    }
+}
+
+#[test]
+fn the_copies_of_a_twin_lie_in_two_blocks() {
+    let mut liar = Liar::new();
+    liar.put(DIRECTORY_TOP, 41);
+    liar.put(DIRECTORY_TOP + 8, 42);
+    liar.expect_refusal(FIRST, 42, "page of copy B", 44, 42);
+}
+
+#[test]
+fn an_entry_is_no_newer_than_what_holds_it() {
+    let mut liar = Liar::new();
+    let generation = liar.get(32);
+    // Twice the generation, plus the live copy.
+    liar.put(DIRECTORY_TOP + 16, (generation + 1) << 1);
+    liar.expect_refusal(FIRST, Liar::new().copies(DIRECTORY_TOP)[0], "generation", generation, generation + 1);
+}
+
+#[test]
+fn the_total_is_what_a_file_can_have() {
+    const MOST: u64 = 1 << 40;
+    for (total, right) in [(0, 20), (19, 20), (MOST + 1, MOST), (u64::MAX, MOST)] {
+        let mut liar = Liar::new();
+        let (block, page) = (liar.metadata_block(), liar.metadata / PAGE);
+        liar.put(TOTAL_PAGES, total);
+        liar.expect_refusal(block, page, "total pages", right, total);
+    }
+    let len = whole().len();
+    let mut liar = Liar::new();
+    liar.put(TOTAL_PAGES, MOST);
+    let error = liar.refusal();
+    assert!(
+        matches!(error, Error::Truncated { expected, found } if (expected, found) == (MOST * PAGE, len)),
+        "{error}"
+    );
+    // No total at all is refused for being too small where it is the least that there can be.
+    let mut liar = Liar::new();
+    liar.put(TOTAL_PAGES, 20);
+    liar.expect_refusal(LEAF, 20, "page of copy A", 16, 20);
+}
+
+#[test]
+fn each_count_is_that_of_the_pages() {
+    let names = ["regular pages", "engine pages", "table-owned pages", "protected pages"];
+    for (at, name) in (0..).zip(names) {
+        let mut liar = Liar::new();
+        let (block, page, count) = (liar.metadata_block(), liar.metadata / PAGE, liar.get(COUNTS + at * 8));
+        liar.put(COUNTS + at * 8, count + 1);
+        liar.expect_refusal(block, page, name, count, count + 1);
+    }
+}
+
+#[test]
+fn a_copy_is_a_page_of_the_engines() {
+    for kind in [0, 1, 3] {
+        let mut liar = Liar::new();
+        let page = liar.copies(DIRECTORY_TOP)[1];
+        liar.put_kind(page, kind);
+        liar.expect_refusal(FIRST, page, "kind of a copy", 2, kind);
+    }
+}
+
+#[test]
+fn a_page_of_the_engines_has_one_owner() {
+    let mut liar = Liar::new();
+    let [a, _] = liar.copies(DIRECTORY_TOP);
+    let owned = liar.get(COUNTS + 8) - 20;
+    let free = 50;
+    liar.put_kind(free, 2);
+    liar.expect_refusal(LEAF, 0, "engine pages with an owner", owned + 1, owned);
+    // The second protected page claims a copy of the first one.
+    let mut liar = Liar::new();
+    liar.put(DIRECTORY_TOP + ENTRY, a);
+    liar.expect_refusal(FIRST, a, "owners of a copy", 1, 2);
+}
+
+#[test]
+fn pages_behind_the_end_are_free_and_reserved_ones_the_engines() {
+    let total = Liar::new().get(TOTAL_PAGES);
+    for page in [total, total + 1, LEAF_PAGES - 1] {
+        let mut liar = Liar::new();
+        let at = liar.leaf() / PAGE;
+        liar.put_kind(page, 1);
+        liar.expect_refusal(LEAF, at, "kind of a page past the end", 0, page);
+    }
+    for page in [0, 19] {
+        let mut liar = Liar::new();
+        let at = liar.leaf() / PAGE;
+        liar.put_kind(page, 0);
+        liar.expect_refusal(LEAF, at, "kind of a reserved page", 2, page);
+    }
+}
+
+#[test]
+fn a_node_is_one_that_some_page_needs() {
+    let disk = SimDisk::new();
+    let mut pager = PagerOptions::new().create_on::<P>(&disk).expect("the disk is empty");
+    pager.alloc_protected_bulk(100).expect("there is room");
+    pager.close().expect("nothing is in the way");
+    let forgery = Forgery::of(&disk.cached_image());
+    let mut liar = Liar { metadata: forgery.live_metadata(), forgery };
+    let nodes = liar.get(TOTAL_PAGES).div_ceil(126);
+    for field in (0..ENTRY).step_by(8) {
+        liar.put(DIRECTORY_TOP + ENTRY * nodes + field, liar.get(DIRECTORY_TOP + field));
+    }
+    let live = liar.forgery.live_copy(liar.metadata + DIRECTORY_TOP) / PAGE;
+    liar.expect_refusal(Block::DirectoryNode { level: 0, index: nodes }, live, "index", nodes - 1, nodes);
+}
+
+#[test]
+fn an_index_is_that_of_a_page_or_a_leaf_that_there_is() {
+    let mut liar = Liar::new();
+    let [a, b] = liar.copies(FREE_MAP_TOP);
+    for (field, value) in [(0, a), (8, b), (16, liar.get(FREE_MAP_TOP + 16)), (24, 7)] {
+        liar.put(FREE_MAP_TOP + ENTRY + field, value);
+    }
+    let live = liar.forgery.live_copy(liar.metadata + FREE_MAP_TOP) / PAGE;
+    liar.expect_refusal(Block::FreeMapLeaf { index: 1 }, live, "index", 0, 1);
+    // The file has fewer pages than its directory has room for.
+    let disk = SimDisk::new();
+    let mut pager = PagerOptions::new().max_file_bytes(8 << 14).create_on::<16384>(&disk).expect("the disk is empty");
+    pager.alloc_protected().expect("there is room");
+    pager.close().expect("nothing is in the way");
+    let forgery = Forgery::of(&disk.cached_image());
+    let mut liar = Liar { metadata: forgery.live_metadata(), forgery };
+    let total = liar.get(TOTAL_PAGES);
+    let entry = DIRECTORY_TOP + ENTRY * total;
+    for (field, value) in [(0, total - 2), (8, total - 1), (16, liar.get(DIRECTORY_TOP + 16)), (24, 7)] {
+        liar.put(entry + field, value);
+    }
+    liar.put(COUNTS + 24, 2);
+    liar.forgery.mend_block(liar.metadata);
+    liar.forgery.name_metadata();
+    let error = PagerOptions::new().open_on::<16384>(&SimDisk::from_image(liar.forgery.image)).expect_err("it lies");
+    let text =
+        format!("page {} (protected page {}): index is {total:#x}, expected {:#x}", total - 2, total + 1, total - 1);
+    assert_eq!(error.to_string(), text);
+}
