@@ -321,6 +321,15 @@ mod tests {
     }
 
     #[test]
+    fn a_leaf_is_touched_once_its_range_has_room_for_more_than_its_own_copies() {
+        let geometry = Geometry::new(4096);
+        for (behind, is_touched) in [(1, false), (2, false), (3, true)] {
+            let state = full(geometry, PAGES_PER_LEAF + behind);
+            assert_eq!((state.is_touched(1), state.free_pages()), (is_touched, if is_touched { 0 } else { behind }));
+        }
+    }
+
+    #[test]
     fn growing_by_the_shortfall_makes_room_and_wastes_next_to_nothing() {
         const LEAF: u64 = PAGES_PER_LEAF;
         for page_size in [1024, 4096, 65536] {
