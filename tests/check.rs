@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use crashlab::forgery::{BLOCK, DIRECTORY_TOP, Forgery};
-use diptych::{Block, Finding, Pager, PagerOptions, SimDisk, SimImage, TwinCopy};
+use diptych::{Block, CallKind, FaultPlan, Finding, Pager, PagerOptions, SimDisk, SimImage, TwinCopy};
 use tempfile::TempDir;
 
 const P: usize = 4096;
@@ -149,6 +149,25 @@ fn a_file_that_was_cut_is_too_short() {
     assert_eq!(open.pager.check(), []);
     file.set_len(len + 1).expect("there is room");
     assert_eq!(open.pager.check(), [], "a file may be longer than its pages");
+}
+
+#[test]
+fn a_commit_that_failed_half_way_leaves_nothing_to_find_but_the_slot_that_it_was_writing() {
+    let mut slots = 0;
+    for n in 1.. {
+        let disk = SimDisk::new();
+        let mut pager = PagerOptions::new().create_on::<P>(&disk).expect("the disk is empty");
+        pager.alloc_protected_bulk(4).expect("there is room");
+        disk.fail(FaultPlan::nth(CallKind::Write, n).after(40));
+        if pager.alloc_protected().is_ok() {
+            assert!(n > 3, "a commit writes pages, metadata and a slot");
+            break;
+        }
+        let findings = pager.check();
+        assert!(findings.iter().all(|finding| matches!(finding.block, Block::Slot(_))), "write {n}: {findings:?}");
+        slots += findings.len();
+    }
+    assert_eq!(slots, 1);
 }
 
 #[test]

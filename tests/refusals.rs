@@ -171,6 +171,33 @@ fn the_total_is_what_a_file_can_have() {
 }
 
 #[test]
+fn an_older_state_that_needs_unknown_features_is_not_gone_back_to() {
+    let disk = SimDisk::new();
+    let mut pager = PagerOptions::new().create_on::<P>(&disk).expect("the disk is empty");
+    pager.alloc_protected_bulk(4).expect("there is room");
+    let mut older = Forgery::of(&disk.cached_image());
+    pager.alloc_protected().expect("there is room");
+    pager.close().expect("nothing is in the way");
+    let newer = Forgery::of(&disk.cached_image());
+    let metadata = older.live_metadata();
+    older.put_u64(metadata + 40, 1 << 5);
+    older.mend_block(metadata);
+    older.name_metadata();
+
+    // The newer state has lost its slot, and its leaf; the older one is whole, and asks for what nobody knows.
+    let mut image = newer.image.clone();
+    for at in [metadata, older.live_slot()] {
+        let mut block = [0; 4096];
+        older.image.read(at, &mut block);
+        image.write(at, &block);
+    }
+    image.write(newer.live_slot(), &[0x99; 4096]);
+    image.write(newer.live_copy(newer.live_metadata() + FREE_MAP_TOP), &[0x99; 4096]);
+    let error = PagerOptions::new().open_on::<P>(&SimDisk::from_image(image)).expect_err("no state can be read");
+    assert!(matches!(error, Error::UnknownFeatures { expected: 0, found: 32 }), "{error}");
+}
+
+#[test]
 fn each_count_is_that_of_the_pages() {
     let names = ["regular pages", "engine pages", "table-owned pages", "protected pages"];
     for (at, name) in (0..).zip(names) {

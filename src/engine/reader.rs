@@ -280,7 +280,8 @@ impl<'a> Reader<'a> {
     fn check_list(&self, state: &State, list: &RegularList) -> Result<()> {
         let RegularList::Listed(rows) = list else { return Ok(()) };
         for (page, _) in rows.iter().copied() {
-            let kind = if page < state.total_pages { state.kind(self.geometry, page) } else { PageKind::Free };
+            // Behind the end all are free, as was checked before.
+            let kind = state.kind(self.geometry, page);
             if kind != PageKind::Regular {
                 let defect = Defect { field: "kind of a listed page", expected: 1, found: kind_bits(kind) };
                 return Err(defect.at(Block::RegularPage, page));
