@@ -125,6 +125,19 @@ fn metadata_is_compared_with_what_is_live() {
 }
 
 #[test]
+fn a_void_record_of_another_file_is_no_void_record() {
+    let (open, other) = (Open::new(), Open::new());
+    let (_, at) = open.metadata();
+    let mut image = open.whole.clone();
+    image.write(at, &void_in_place_of(&other, at));
+    let pager = PagerOptions::new().open_on::<P>(&SimDisk::from_image(image)).expect("the live one is whole");
+    assert_eq!(pager.recovery().voided, [metadata_block(at)]);
+    let mut image = open.whole.clone();
+    image.write(at, &void_in_place_of(&open, at));
+    assert!(PagerOptions::new().open_on::<P>(&SimDisk::from_image(image)).expect("it is whole").recovery().is_clean());
+}
+
+#[test]
 fn a_protected_page_that_rots_is_named() {
     let open = Open::new();
     let forgery = Forgery::of(&open.whole);

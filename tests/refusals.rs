@@ -170,15 +170,38 @@ fn the_total_is_what_a_file_can_have() {
     liar.expect_refusal(LEAF, 20, "page of copy A", 16, 20);
 }
 
-#[test]
-fn an_older_state_that_needs_unknown_features_is_not_gone_back_to() {
+/// The same file before and after its last commit.
+fn older_and_newer() -> [Forgery; 2] {
     let disk = SimDisk::new();
     let mut pager = PagerOptions::new().create_on::<P>(&disk).expect("the disk is empty");
     pager.alloc_protected_bulk(4).expect("there is room");
-    let mut older = Forgery::of(&disk.cached_image());
+    let older = Forgery::of(&disk.cached_image());
     pager.alloc_protected().expect("there is room");
     pager.close().expect("nothing is in the way");
-    let newer = Forgery::of(&disk.cached_image());
+    [older, Forgery::of(&disk.cached_image())]
+}
+
+#[test]
+fn a_commit_without_a_slot_that_cannot_be_read_is_not_passed_over() {
+    let [older, newer] = older_and_newer();
+    let leaf = newer.live_copy(newer.live_metadata() + FREE_MAP_TOP);
+    let mut image = newer.image.clone();
+    image.write(newer.live_slot(), &[0x99; 4096]);
+    image.set_unreadable(leaf / 512, 7);
+    let disk = SimDisk::from_image(image.clone());
+    let error = PagerOptions::new().open_on::<P>(&disk).expect_err("it may be read next time");
+    assert!(error.is_io() && disk.cached_image() == image, "{error}");
+    // With junk in its place it never will be.
+    let mut image = newer.image.clone();
+    image.write(newer.live_slot(), &[0x99; 4096]);
+    image.write(leaf, &[0x99; 4096]);
+    let pager = PagerOptions::new().open_on::<P>(&SimDisk::from_image(image)).expect("the older state is whole");
+    assert_eq!(pager.generation().to_u64(), older.u64_at(older.live_metadata() + 32));
+}
+
+#[test]
+fn an_older_state_that_needs_unknown_features_is_not_gone_back_to() {
+    let [mut older, newer] = older_and_newer();
     let metadata = older.live_metadata();
     older.put_u64(metadata + 40, 1 << 5);
     older.mend_block(metadata);

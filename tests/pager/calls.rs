@@ -73,6 +73,16 @@ fn what_a_dropped_transaction_let_the_file_grow_by_serves_the_next_one() {
 }
 
 #[test]
+fn a_page_near_one_that_the_file_has_grown_by_already_is_taken_there() {
+    let mut pager = create(&SimDisk::new());
+    let total = pager.page_count();
+    pager.transaction().and_then(|mut transaction| transaction.alloc_bulk(5000).map(drop)).expect("there is room");
+    assert_eq!(pager.page_count(), total);
+    assert_eq!(pager.alloc_near(total + 100).expect("there is room").to_u64(), total + 100);
+    assert_whole(&pager);
+}
+
+#[test]
 fn growth_that_fails_for_want_of_space_alone_is_tried_again_smaller() {
     for (kind, again) in [(ErrorKind::StorageFull, true), (ErrorKind::PermissionDenied, false)] {
         let disk = SimDisk::new();
