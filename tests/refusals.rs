@@ -200,6 +200,29 @@ fn a_commit_without_a_slot_that_cannot_be_read_is_not_passed_over() {
 }
 
 #[test]
+fn a_commit_that_has_lost_its_slot_and_a_page_is_named_and_passed_over_on_request() {
+    let disk = SimDisk::new();
+    let mut pager = PagerOptions::new().create_on::<P>(&disk).expect("the disk is empty");
+    pager.alloc_protected_bulk(4).expect("there is room");
+    let mut transaction = pager.transaction().expect("nothing is wrong");
+    let id = transaction.alloc().expect("there is room");
+    transaction.page_mut(id).expect("it is fresh").fill(1);
+    transaction.commit().expect("there is room");
+    let newest = pager.generation().to_u64();
+    id.get_mut(&mut pager).expect("it is allocated").fill(2);
+    pager.close().expect("nothing is in the way");
+    let mut image = disk.cached_image();
+    image.write(Forgery::of(&image).live_slot(), &[0x99; 4096]);
+    let error = PagerOptions::new().open_on::<P>(&SimDisk::from_image(image.clone())).expect_err("two stories");
+    let Error::Ambiguous { candidate, stands, page } = error else { panic!("{error}") };
+    assert_eq!((candidate, stands, page), (newest, newest - 1, id.to_u64()));
+    let older = PagerOptions::new().accept_older_state(true).open_on::<P>(&SimDisk::from_image(image));
+    let older = older.expect("the state before is whole");
+    let passed_over = older.recovery().passed_over.map(|generation| generation.to_u64());
+    assert_eq!((older.generation().to_u64(), passed_over), (newest - 1, Some(newest)));
+}
+
+#[test]
 fn an_older_state_that_needs_unknown_features_is_not_gone_back_to() {
     let [mut older, newer] = older_and_newer();
     let metadata = older.live_metadata();

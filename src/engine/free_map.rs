@@ -416,6 +416,14 @@ mod tests {
     }
 
     #[test]
+    fn a_word_of_pages_that_tables_own_has_no_free_one() {
+        let mut map = FreeMap::default();
+        map.set_run(0..130, PageKind::Regular);
+        map.set_run(64..128, PageKind::TableOwned);
+        assert_eq!(map.first_free(0..200), Some(130));
+    }
+
+    #[test]
     fn a_block_lies_within_the_pages_that_are_asked_for() {
         let mut map = FreeMap::default();
         map.set(1, PageKind::Regular);
