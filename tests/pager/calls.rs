@@ -151,6 +151,17 @@ fn a_commit_writes_neighbours_in_one_call_but_no_more_than_some_mebibytes() {
 }
 
 #[test]
+fn zeros_are_written_over_a_run_of_pages_that_were_used_before_in_few_calls() {
+    let disk = SimDisk::new();
+    let mut pager = create(&disk);
+    let ids = pager.alloc_bulk(2000).expect("there is room");
+    pager.free_bulk(ids).expect("they are allocated");
+    let written = calls_of(&disk, CallKind::Write, || drop(pager.alloc_bulk(2000).expect("there is room")));
+    assert!(written.iter().map(|call| call.len).sum::<u64>() > 2000 * P as u64);
+    assert!(written.len() < 200, "{} calls", written.len());
+}
+
+#[test]
 fn a_pager_that_is_dropped_gives_back_what_no_commit_took() {
     let place = Place::file();
     let mut pager = place.create::<P>();
