@@ -106,10 +106,9 @@ fn power_cuts<const P: usize>(start: Start, operations: &[Operation], cuts: &[Cu
     let mut left: Option<Left<'_>> = None;
     for cut in cuts {
         // Recovery in turn is recorded, and cut off by the next one.
-        let interrupted = left.as_ref().map_or_else(
-            || Interrupted::operation(&lab.disk, first, &before, &lab.model),
-            Interrupted::recovery::<P>,
-        );
+        let interrupted = left
+            .as_ref()
+            .map_or_else(|| Interrupted::operation(&lab.disk, first, &before, &lab.model), Interrupted::recovery::<P>);
         let Some(next) = cut.of::<P>(&interrupted) else { break };
         reported(next.point(), || next.verify::<P>());
         left = Some(next);
