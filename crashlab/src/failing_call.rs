@@ -7,10 +7,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use diptych::{CallKind, CrashOptions, Error, FaultPlan, PagerOptions, SimDisk};
 
+use crate::interrupted::{Interrupted, Share};
 use crate::lab::{Lab, Start};
 use crate::model::Model;
 use crate::operation::{End, Operation, Step};
-use crate::power_cut::{Interrupted, Share};
 use crate::verify::{compare, is_filled, reported, verify};
 
 /// The errors that calls fail with: `EIO`, for which `Other` stands, because it has no kind of its own; `ENOSPC`, `EDQUOT`,

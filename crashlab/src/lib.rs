@@ -2,7 +2,7 @@
 //!
 //! One [`Operation`](operation::Operation) enum serves the tests, the crash lab and fuzzers; one [`Model`](model::Model) is
 //! the naive twin; one function, [`verify`](verify::verify), says what must hold. The program enumerates workloads
-//! ([`Workload`](workload::Workload)), the states that a power cut leaves of each ([`power_cut`]), sectors that rot ([`rot`]),
+//! ([`Workload`](workload::Workload)), the states that a power cut leaves of each ([`interrupted`], [`power_cut`]), sectors that rot ([`rot`]),
 //! and calls that fail ([`failing_call`]). On a real file there is [`FileLab`](file_lab::FileLab); the program
 //! `kernel_cuts` runs it on filesystems that stop.
 
@@ -19,6 +19,10 @@ pub mod draws;
 pub mod file_lab;
 
 pub mod workload;
+
+pub mod interrupted;
+
+mod run;
 
 pub mod power_cut;
 

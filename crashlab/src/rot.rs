@@ -5,7 +5,7 @@ use diptych::{Block, PageId, Pager, PagerOptions, ProtectedPageId, SimDisk, SimI
 
 use crate::audit::audit;
 use crate::model::Model;
-use crate::power_cut::Run;
+use crate::run::Run;
 use crate::verify::{caught, compare_lists, is_filled, reports_what_it_changed, unsettled, verify_again};
 use crate::workload::Workload;
 

@@ -2,10 +2,10 @@
 
 use arbitrary::Arbitrary;
 use crashlab::failing_call::{ERRORS, FailingCall};
+use crashlab::interrupted::{Interrupted, Left, torn_units};
 use crashlab::lab::{Lab, Start};
 use crashlab::model::Model;
 use crashlab::operation::Operation;
-use crashlab::power_cut::{Interrupted, Left, torn_units};
 use crashlab::verify::{reported, verify_cycle};
 use diptych::{CallKind, CrashOptions};
 

@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 
+use crashlab::interrupted::{Interrupted, Share, each_recovery_state};
 use crashlab::lab::{Lab, Start};
 use crashlab::operation::{End, Operation, Step};
-use crashlab::power_cut::{Interrupted, Share, each_recovery_state};
 use crashlab::verify::{reported, verify_cycle};
 use crashlab::workload::each_operation;
 use diptych::{CrashOptions, Damage, Subset, Tail, TornUnit};

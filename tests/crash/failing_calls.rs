@@ -5,9 +5,9 @@ use std::io;
 use std::ops::ControlFlow;
 
 use crashlab::failing_call::{ERRORS, FailingCall, attempted_on};
+use crashlab::interrupted::{Interrupted, Share};
 use crashlab::lab::{Lab, Start};
 use crashlab::operation::Operation;
-use crashlab::power_cut::{Interrupted, Share};
 use crashlab::verify::reported;
 use diptych::{CallKind, CrashOptions, Error, FaultPlan, PagerOptions, SimDisk};
 

@@ -11,9 +11,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
 use crashlab::failing_call::FailingCall;
+use crashlab::interrupted::{Interrupted, Left, Share};
 use crashlab::lab::{Lab, Start};
 use crashlab::operation::{End, Operation, Step};
-use crashlab::power_cut::{Interrupted, Left, Share};
 use crashlab::verify::{compare, verify};
 use diptych::{CallKind, CrashOptions, CrashPoint, Damage, Error, FaultPlan, Mistake, PagerOptions, SimDisk, plant};
 

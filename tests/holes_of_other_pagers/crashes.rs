@@ -4,10 +4,10 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use crashlab::failing_call::attempted_on;
+use crashlab::interrupted::{Interrupted, Left, Share};
 use crashlab::lab::{Lab, Start};
 use crashlab::model::Model;
 use crashlab::operation::{End, Operation, Step};
-use crashlab::power_cut::{Interrupted, Left, Share};
 use crashlab::verify::{reported, verify};
 use crashlab::workload::each_operation;
 use diptych::{
