@@ -44,11 +44,16 @@ impl<const N: usize> MappedPage<N> {
     /// When they are not `N` bytes: the engine lends whole pages.
     #[inline]
     pub(crate) fn from_bytes(bytes: &[u8]) -> &Self {
-        let array: &[u8; N] = bytes.try_into().expect("the engine lends whole pages");
+        Self::from_array(bytes.try_into().expect("the engine lends whole pages"))
+    }
+
+    /// Views an array as a page.
+    #[inline]
+    pub(crate) const fn from_array(array: &[u8; N]) -> &Self {
         // SAFETY:
         // - non-null, aligned, valid for reads of `N` initialized bytes: the pointer comes from a reference to `[u8; N]`, and
         //   `MappedPage<N>` has its layout (`repr(transparent)`) and, like it, no invalid bit patterns;
-        // - not mutated during the borrow: the result has the lifetime of `bytes`, which is borrowed shared for all of it.
+        // - not mutated during the borrow: the result has the lifetime of `array`, which is borrowed shared for all of it.
         unsafe { &*ptr::from_ref(array).cast::<Self>() }
     }
 

@@ -12,6 +12,7 @@ use crate::storage::Barrier;
 
 use super::free_map::Runs;
 use super::geometry::to_index;
+use super::live::Live;
 use super::page_buffer::PageBuffer;
 use super::planted::{Mistake, is_planted};
 use super::stage::{Content, Owned, Stage};
@@ -40,7 +41,7 @@ impl Engine {
                 if is_planted(Mistake::LeakedTransactionPersists) {
                     #[cfg(diptych_planted)]
                     self.before_stage.keep(&self.live);
-                    self.live = stage.state.clone();
+                    self.live = Live::new(stage.state.clone());
                 }
                 return Ok(page);
             }

@@ -128,7 +128,7 @@ impl Engine {
         self.check_usable()?;
         #[cfg(diptych_planted)]
         if let Some(live) = self.before_stage.take() {
-            self.live = live;
+            self.live = super::live::Live::new(live);
         }
         if stage.is_empty() && !stage.state().differs_from(&self.live) {
             return Ok(());
@@ -318,7 +318,7 @@ impl Engine {
 
     /// Cannot fail.
     fn turn_over(&mut self, state: State, contents: &BTreeMap<Owned, Content>) {
-        self.live = state;
+        self.live.turn_over(state);
         self.live_slot = 1 - self.live_slot;
         self.live_metadata = self.live_metadata.other();
         for owned in contents.keys() {

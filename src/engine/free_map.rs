@@ -50,6 +50,13 @@ impl Leaf {
         &self.bits
     }
 
+    /// Whether a page, counted from the first page of the leaf, is regular.
+    #[inline]
+    pub(super) fn is_regular(&self, bit: u64) -> bool {
+        let word = to_index(bit / WORD_BITS);
+        (self.bits.low[word] & !self.bits.high[word]) >> (bit % WORD_BITS) & 1 == 1
+    }
+
     /// Bits of the pages of `kind` in a word.
     pub(super) fn word_of_kind(&self, word: usize, kind: PageKind) -> u64 {
         let (low, high) = (self.bits.low[word], self.bits.high[word]);
@@ -213,11 +220,16 @@ pub(super) struct FreeMap {
 }
 
 /// The leaf of a page, and the page counted from the leaf's first.
-fn locate(page: u64) -> (u64, u64) {
+#[inline]
+pub(super) fn locate(page: u64) -> (u64, u64) {
     (page / PAGES_PER_LEAF, page % PAGES_PER_LEAF)
 }
 
 impl FreeMap {
+    pub(super) fn tree(&self) -> &SparseTree<Leaf> {
+        &self.leaves
+    }
+
     pub(super) fn leaf(&self, index: u64) -> Option<&Leaf> {
         self.leaves.get(index)
     }

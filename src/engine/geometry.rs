@@ -27,6 +27,7 @@ impl Geometry {
         self.page_size
     }
 
+    #[inline]
     pub(crate) fn page_len(self) -> usize {
         to_index(u64::from(self.page_size))
     }
@@ -47,6 +48,7 @@ impl Geometry {
     }
 
     /// Where a page begins. `page` is at most the capacity.
+    #[inline]
     pub(crate) fn offset(self, page: u64) -> u64 {
         debug_assert!(page <= self.capacity(), "pages beyond the capacity are refused before they are located");
         page * u64::from(self.page_size)
@@ -81,6 +83,7 @@ impl Geometry {
 }
 
 /// A count that is known to be in memory, as an index.
+#[inline]
 pub(crate) fn to_index(value: u64) -> usize {
     usize::try_from(value).expect("a value that counts things in memory fits the address space")
 }

@@ -17,6 +17,7 @@ mod check;
 mod commit;
 mod free_map;
 mod geometry;
+mod live;
 mod new_file;
 mod open;
 mod options;
@@ -51,6 +52,7 @@ pub use report::Recovery;
 pub(crate) use stage::{Owned, SavepointToken, Stage};
 pub(crate) use state::State;
 
+use live::Live;
 use page_buffer::PageBuffer;
 #[cfg(diptych_planted)]
 use planted::BeforeStage;
@@ -81,7 +83,7 @@ pub(crate) struct Engine {
     zero_pages: ZeroPages,
     may_have_holes: bool,
 
-    live: State,
+    live: Live,
     live_slot: usize,
     live_metadata: TwinCopy,
     /// Protected pages whose live copy was verified or written since the file was opened.
@@ -126,6 +128,7 @@ impl Engine {
         Reader { storage: &*self.storage, geometry: self.geometry, key: self.key, len }
     }
 
+    #[inline]
     fn page_bytes(&self, page: u64) -> &[u8] {
         self.region.bytes(self.geometry.offset(page), self.geometry.page_len())
     }
@@ -134,20 +137,29 @@ impl Engine {
         self.zero_page.get_or_init(|| PageBuffer::zeroed(self.geometry.page_len())).as_bytes()
     }
 
-    /// A regular page, in place.
-    #[inline]
+    /// A regular page, in place, whatever the page size.
+    #[cfg(test)]
     pub(crate) fn page(&self, page: u64) -> Result<&[u8]> {
         self.check_regular(page)?;
         Ok(self.page_bytes(page))
     }
 
+    /// A regular page, in place, for a caller that knew the page size, `N`, when it was compiled.
+    #[inline]
+    pub(crate) fn page_array<const N: usize>(&self, page: u64) -> Result<&[u8; N]> {
+        debug_assert_eq!(N, self.geometry.page_len(), "a pager is of the page size of its engine");
+        self.check_regular(page)?;
+        Ok(self.region.array(page))
+    }
+
     #[inline]
     fn check_regular(&self, page: u64) -> Result<()> {
-        // Behind the end no page is.
-        if self.live.kind(self.geometry, page) == PageKind::Regular {
-            return Ok(());
-        }
-        Err(not_regular(page, self.live.total_pages(), |page| self.live.kind(self.geometry, page)))
+        if self.live.is_regular(page) { Ok(()) } else { Err(self.not_regular(page)) }
+    }
+
+    #[cold]
+    fn not_regular(&self, page: u64) -> Error {
+        not_regular(page, self.live.total_pages(), |page| self.live.kind(self.geometry, page))
     }
 
     /// A regular page, in place, to be stored to. What is stored is durable after the next barrier.
@@ -169,23 +181,42 @@ impl Engine {
     }
 
     /// The live content of a protected page, verified as the options say.
-    #[inline]
     pub(crate) fn protected(&self, index: u64) -> Result<&[u8]> {
+        Ok(self.page_bytes(self.verified_page(index)?))
+    }
+
+    /// The same for a caller that knew the page size, `N`, when it was compiled.
+    #[inline]
+    pub(crate) fn protected_array<const N: usize>(&self, index: u64) -> Result<&[u8; N]> {
+        debug_assert_eq!(N, self.geometry.page_len(), "a pager is of the page size of its engine");
+        Ok(self.region.array(self.verified_page(index)?))
+    }
+
+    /// The page of the live copy of a protected page.
+    #[inline]
+    fn verified_page(&self, index: u64) -> Result<u64> {
+        let Some(page) = self.live.protected_page(index) else {
+            return Err(no_such_protected_page(index));
+        };
+        if !self.verified.contains(index) {
+            self.verify(index)?;
+        }
+        Ok(page)
+    }
+
+    /// What the options ask for before a page is looked at that is not known to be good.
+    #[cold]
+    fn verify(&self, index: u64) -> Result<()> {
         let Some(entry) = self.live.protected(index) else {
-            return Err(Error::NoSuchProtectedPage { id: index.saturating_add(1) });
+            return Err(no_such_protected_page(index));
         };
-        let verify = match self.options.verification {
-            Verification::Never => false,
-            Verification::FirstTouch => !self.verified.contains(index),
-            Verification::Always => true,
-        };
-        if verify {
+        if self.options.verification != Verification::Never {
             // A positioned read fails where a load through the map would be a SIGBUS.
             let mut scratch = vec![0; self.geometry.page_len()];
             self.reader().verify_protected(index, &entry, &mut scratch)?;
-            self.verified.insert(index);
         }
-        Ok(self.page_bytes(entry.live_page()))
+        self.verified.insert(index);
+        Ok(())
     }
 
     /// Makes durable what was stored through the region.
@@ -238,6 +269,11 @@ impl Drop for Engine {
             let _ = self.cut_tail();
         }
     }
+}
+
+#[cold]
+fn no_such_protected_page(index: u64) -> Error {
+    Error::NoSuchProtectedPage { id: index.saturating_add(1) }
 }
 
 /// Why an id names no regular page.

@@ -16,8 +16,9 @@ use crate::ids::Generation;
 use crate::storage::{Barrier, Region, Storage};
 
 use super::geometry::Geometry;
+use super::live::Live;
 use super::new_file::NewFile;
-use super::options::EngineOptions;
+use super::options::{EngineOptions, Verification};
 #[cfg(diptych_planted)]
 use super::planted::BeforeStage;
 use super::planted::{Mistake, is_planted};
@@ -109,6 +110,7 @@ impl Engine {
         verdict: &Verdict,
     ) -> Engine {
         // Where it cannot be told, space is allocated once more than needed.
+        let remembers = options.verification != Verification::Always;
         let may_have_holes = options.sparse || storage.has_holes().unwrap_or(true);
         Engine {
             options,
@@ -122,8 +124,8 @@ impl Engine {
             has_tail: false,
             zero_pages: ZeroPages::default(),
             may_have_holes,
-            verified: Verified::with_room(state.protected_end(), state.counts.protected),
-            live: state,
+            verified: Verified::with_room(remembers, state.protected_end(), state.counts.protected),
+            live: Live::new(state),
             live_slot: verdict.slot,
             live_metadata: verdict.copy,
             unsynced: false,

@@ -67,6 +67,15 @@ fn span(level: u32) -> u64 {
 
 impl<T> SparseTree<T> {
     pub(super) fn get(&self, index: u64) -> Option<&T> {
+        self.arc(index).map(|item| &**item)
+    }
+
+    /// The item at `index`, to be kept beside the tree.
+    pub(super) fn share(&self, index: u64) -> Option<Arc<T>> {
+        self.arc(index).cloned()
+    }
+
+    fn arc(&self, index: u64) -> Option<&Arc<T>> {
         if index >= span(self.height) {
             return None;
         }

@@ -7,7 +7,9 @@
 //! the nodes that a commit has to write are those that differ from the live table. Where the copies of a node lie is
 //! decided by the caller, who owns the free map.
 
-use crate::block::Block;
+use static_assertions::assert_eq_size;
+
+use crate::block::{Block, TwinCopy};
 use crate::format::{BlockBytes, ChecksumKey};
 use crate::format::{NODE_FANOUT, TOP_LEN, TableKind, TableTop, TwinEntry, encode_node};
 
@@ -18,17 +20,40 @@ use super::sparse_tree::{Saturate, SparseTree};
 const FANOUT: u64 = NODE_FANOUT as u64;
 const ALL_USED: u128 = (1 << NODE_FANOUT) - 1;
 
+/// An entry in the 32 bytes that it has on disk: a file may have hundreds of millions of them.
+#[derive(Clone, Copy, Default)]
+struct PackedEntry {
+    copies: [u64; 2],
+    /// Twice the generation, plus the index of the live copy.
+    stamp: u64,
+    checksum: u64,
+}
+
+assert_eq_size!(PackedEntry, [u8; TwinEntry::LEN]);
+
+impl PackedEntry {
+    const fn pack(entry: TwinEntry) -> Self {
+        let TwinEntry { copies, live, generation, checksum } = entry;
+        PackedEntry { copies, stamp: generation << 1 | live.index() as u64, checksum }
+    }
+
+    const fn unpack(self) -> TwinEntry {
+        let PackedEntry { copies, stamp, checksum } = self;
+        TwinEntry { copies, live: TwinCopy::BOTH[(stamp & 1) as usize], generation: stamp >> 1, checksum }
+    }
+}
+
 /// The entries of one node.
 #[derive(Clone)]
 pub(super) struct NodeEntries {
     /// Bit `i`: entry `i` is not empty.
     used: u128,
-    entries: [TwinEntry; NODE_FANOUT],
+    entries: [PackedEntry; NODE_FANOUT],
 }
 
 impl Default for NodeEntries {
     fn default() -> Self {
-        NodeEntries { used: 0, entries: [TwinEntry::EMPTY; NODE_FANOUT] }
+        NodeEntries { used: 0, entries: [PackedEntry::pack(TwinEntry::EMPTY); NODE_FANOUT] }
     }
 }
 
@@ -45,9 +70,20 @@ impl NodeEntries {
         node
     }
 
+    /// The page of the live copy of twin `at`; 0 where there is none.
+    #[inline]
+    pub(super) fn live_page(&self, at: usize) -> u64 {
+        let entry = &self.entries[at];
+        entry.copies[(entry.stamp & 1) as usize]
+    }
+
+    fn entry(&self, at: usize) -> TwinEntry {
+        self.entries[at].unpack()
+    }
+
     fn set(&mut self, at: usize, entry: TwinEntry) {
         self.used = self.used & !(1 << at) | u128::from(!entry.is_empty()) << at;
-        self.entries[at] = entry;
+        self.entries[at] = PackedEntry::pack(entry);
     }
 
     /// The first entry at or behind `from` that is not empty.
@@ -118,6 +154,11 @@ impl TwinTable {
         capacity_at(self.levels.len())
     }
 
+    /// The nodes that hold the entries of the items, unless these stand in the top.
+    pub(super) fn entry_nodes(&self) -> Option<&SparseTree<NodeEntries>> {
+        self.levels.first()
+    }
+
     pub(super) fn get(&self, index: u64) -> TwinEntry {
         self.entry_above(0, index)
     }
@@ -132,7 +173,7 @@ impl TwinTable {
         match self.levels.get(level) {
             Some(nodes) => {
                 let at = to_index(index % FANOUT);
-                nodes.get(index / FANOUT).map_or(TwinEntry::EMPTY, |node| node.entries[at])
+                nodes.get(index / FANOUT).map_or(TwinEntry::EMPTY, |node| node.entry(at))
             }
             None => usize::try_from(index).ok().and_then(|at| self.top.get(at)).copied().unwrap_or(TwinEntry::EMPTY),
         }
@@ -225,7 +266,7 @@ impl TwinTable {
         loop {
             let (index, entries) = nodes.next(node)?;
             if let Some(used) = entries.next_used(if index == node { at } else { 0 }) {
-                return Some((index * FANOUT + used as u64, entries.entries[used]));
+                return Some((index * FANOUT + used as u64, entries.entry(used)));
             }
             (node, at) = (index + 1, 0);
         }
@@ -245,7 +286,7 @@ impl TwinTable {
     pub(super) fn entries_of_nodes(&self, level: usize) -> impl Iterator<Item = (u64, TwinEntry)> + '_ {
         let above = self.levels.get(level + 1);
         let in_nodes = above.into_iter().flat_map(|nodes| nodes.iter()).flat_map(|(node, entries)| {
-            entries.entries.iter().enumerate().map(move |(at, entry)| (node * FANOUT + at as u64, *entry))
+            entries.entries.iter().enumerate().map(move |(at, entry)| (node * FANOUT + at as u64, entry.unpack()))
         });
         let in_top = if above.is_none() { &self.top[..] } else { &[] };
         let in_top = in_top.iter().enumerate().map(|(at, entry)| (at as u64, *entry));
@@ -276,7 +317,8 @@ impl TwinTable {
             for index in changed {
                 let node = self.levels[level].get(index).expect("a changed node is in the tree");
                 let on_disk_level = u32::try_from(level).expect("a table has a handful of levels");
-                let block = encode_node(self.kind, on_disk_level, index, generation, &node.entries);
+                let block =
+                    encode_node(self.kind, on_disk_level, index, generation, &node.entries.map(PackedEntry::unpack));
                 let entry = self.node_entry((level, index));
                 let (turned, page) = turned_over(&entry, generation, key.checksum(&block[..]));
                 self.set_above(level + 1, index, turned);

@@ -8,15 +8,17 @@ use super::geometry::to_index;
 const ALWAYS_ROOM: u64 = 1 << 20;
 
 /// A set of indexes that gains room only under `&mut`.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Verified {
     words: Vec<AtomicU64>,
+    /// Without it the set stays empty, so that every touch verifies.
+    remembers: bool,
 }
 
 impl Verified {
-    /// Room for the indexes of `pages` protected pages, all of them below `end`.
-    pub(super) fn with_room(end: u64, pages: u64) -> Self {
-        let mut verified = Verified::default();
+    /// Room for the indexes of `pages` protected pages, all of them below `end`, if it `remembers` any.
+    pub(super) fn with_room(remembers: bool, end: u64, pages: u64) -> Self {
+        let mut verified = Verified { words: Vec::new(), remembers };
         verified.make_room(end, pages);
         verified
     }
@@ -26,7 +28,7 @@ impl Verified {
     pub(super) fn make_room(&mut self, end: u64, pages: u64) {
         let most = pages.saturating_mul(64).max(ALWAYS_ROOM);
         let words = to_index(end.min(most).div_ceil(64));
-        if words > self.words.len() {
+        if self.remembers && words > self.words.len() {
             self.words.resize_with(words, AtomicU64::default);
         }
     }
@@ -51,11 +53,19 @@ mod tests {
 
     #[test]
     fn a_single_page_with_a_huge_number_takes_little_memory_and_is_never_verified() {
-        let verified = Verified::with_room(1 << 40, 1);
+        let verified = Verified::with_room(true, 1 << 40, 1);
         assert!(verified.words.len() <= 1 << 14);
         verified.insert((1 << 40) - 1);
         assert!(!verified.contains((1 << 40) - 1));
         verified.insert(7);
         assert!(verified.contains(7) && !verified.contains(6));
+    }
+
+    #[test]
+    fn a_set_that_remembers_nothing_stays_empty() {
+        let mut verified = Verified::with_room(false, 100, 100);
+        verified.make_room(1000, 1000);
+        verified.insert(7);
+        assert!(!verified.contains(7));
     }
 }

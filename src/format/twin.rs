@@ -88,15 +88,18 @@ impl TwinEntry {
     ];
 
     /// Whether the entry names no twin.
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.copies == [0, 0]
     }
 
     /// The page of the live copy.
+    #[inline]
     pub(crate) fn live_page(&self) -> u64 {
         self.page_of(self.live)
     }
 
+    #[inline]
     fn page_of(&self, copy: TwinCopy) -> u64 {
         let [a, b] = self.copies;
         match copy {

@@ -39,7 +39,7 @@ impl<const P: usize> PageReader<P> {
     /// reserved region, or a copy of something that is kept twice.
     #[inline]
     pub fn page(&self, id: PageId<P>) -> Result<&MappedPage<P>> {
-        self.engine.page(id.to_u64()).map(MappedPage::from_bytes)
+        self.engine.page_array(id.to_u64()).map(MappedPage::from_array)
     }
 
     /// The live content of a protected page, in place, verified as [`PagerOptions::verification`] says.
@@ -53,7 +53,7 @@ impl<const P: usize> PageReader<P> {
     /// [`protected_zeroed`]: crate::Pager::protected_zeroed
     #[inline]
     pub fn protected(&self, id: ProtectedPageId<P>) -> Result<&MappedPage<P>> {
-        self.engine.protected(index_of(id)).map(MappedPage::from_bytes)
+        self.engine.protected_array(index_of(id)).map(MappedPage::from_array)
     }
 
     /// The application header: 128 bytes that belong to the user and change with a commit, zeros in a new file.

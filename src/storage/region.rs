@@ -172,6 +172,7 @@ impl Region {
     /// # Panics
     ///
     /// When they are not all visible.
+    #[inline]
     pub(crate) fn bytes(&self, offset: u64, len: usize) -> &[u8] {
         let first = self.first_of(offset, len);
         // SAFETY:
@@ -182,6 +183,30 @@ impl Region {
         //   `Storage::write_at` takes the region as `&mut` too; other writers of the file are the trust in the ledger;
         // - at most `isize::MAX` bytes: `memmap2` maps no more than that.
         unsafe { slice::from_raw_parts(first, len) }
+    }
+
+    /// Array `index` of those of `N` bytes that the region consists of.
+    ///
+    /// # Panics
+    ///
+    /// When it is not visible whole.
+    #[inline]
+    pub(crate) fn array<const N: usize>(&self, index: u64) -> &[u8; N] {
+        let at = usize::try_from(index).ok().filter(|at| *at < self.len / N);
+        let Some(at) = at else { self.no_such_array(index, N) };
+        // SAFETY:
+        // - in bounds of one allocated object: `at < self.len / N` was just tested, so `(at + 1) * N <= self.len`, which does
+        //   not overflow, `self.len <= self.map.len()` is asserted wherever either changes, and the map is one allocation of
+        //   `self.map.len()` bytes;
+        // - the offset in bytes fits an `isize` and the sum does not wrap: the length of the map does, and it is mapped.
+        let first = unsafe { self.map.as_mut_ptr().add(at * N) };
+        // SAFETY: as in `bytes`, of the `N` bytes that were just shown to be visible.
+        unsafe { &*first.cast::<[u8; N]>() }
+    }
+
+    #[cold]
+    fn no_such_array(&self, index: u64, len: usize) -> ! {
+        panic!("array {index} of {len} bytes is not in a region of {}", self.len)
     }
 
     /// The blocks of [`TOUCHED_BLOCK_LEN`] bytes of an anonymous region that were handed out to be stored to since the last
@@ -241,6 +266,7 @@ impl Region {
     }
 
     /// Where `len` bytes from `offset` begin, asserted to be visible.
+    #[inline]
     fn first_of(&self, offset: u64, len: usize) -> *mut u8 {
         let start =
             usize::try_from(offset).ok().filter(|start| start.checked_add(len).is_some_and(|end| end <= self.len));

@@ -32,6 +32,7 @@ const PARTS: [(&str, &[&str]); 1] = [(
         "new_file",
         "reserved",
         "verified",
+        "live",
         OWN,
         "open",
         "change",
