@@ -1,0 +1,8 @@
+//! What is measured: one file a subcommand.
+
+pub(crate) mod access;
+pub(crate) mod alloc;
+pub(crate) mod calls;
+pub(crate) mod durable;
+pub(crate) mod iterate;
+pub(crate) mod open;

@@ -1,0 +1,148 @@
+//! Opening a file that was closed, and committing one page, against the size of the file.
+
+use tempfile::TempDir;
+
+use crate::bench::{Bench, Filled};
+use crate::floors::scattered::Scattered;
+use crate::measure::{Contestant, Series, interleave, timed};
+use crate::outcome::{Outcome, ensure};
+use crate::page::Change;
+use crate::plot::Plot;
+use crate::report::Report;
+use crate::stores::{Kind, Place, check_content};
+use crate::table::{compared, failures, micros};
+
+const FLOOR: &str = "floor: scattered";
+
+/// Pages of the floor's file.
+const FLOOR_PAGES: u64 = 1024;
+
+/// Files up to this size exist for every store; above it only `diptych` takes part, unless the stores were named: together
+/// they would take too much of the disk.
+const EVERYBODY_MIB: u64 = 64;
+
+const CALLS: usize = 3;
+
+/// Which sizes, and whether the stores that take part were named by whoever started this.
+pub(crate) struct Sizes<'a> {
+    pub(crate) mib: &'a [u64],
+    pub(crate) stores_named: bool,
+}
+
+impl Sizes<'_> {
+    fn takes_part(&self, kind: &Kind, mib: u64) -> bool {
+        self.stores_named || mib <= EVERYBODY_MIB || kind.name == "diptych"
+    }
+}
+
+pub(crate) fn measure(bench: &Bench, report: &mut Report, sizes: &Sizes<'_>) -> Outcome<()> {
+    report.heading("Opening a file that was closed, its blocks in the page cache");
+    let mut plot = Plot::new("Opening", "MiB of pages", "µs");
+    for mib in sizes.mib {
+        opened(bench, report, sizes, *mib, &mut plot)?;
+    }
+    report.plot("open.svg", &plot)?;
+
+    report.heading("Committing one page, against the size of the file");
+    let mut plot = Plot::new("Committing one page", "MiB of pages", "µs");
+    committed(bench, report, sizes, &mut plot, "diptych", "alloc one page")?;
+    committed(bench, report, sizes, &mut plot, "diptych-protected", "overwrite 1 page")?;
+    report.plot("commit_size.svg", &plot)
+}
+
+fn opened(bench: &Bench, report: &mut Report, sizes: &Sizes<'_>, mib: u64, plot: &mut Plot) -> Outcome<()> {
+    let folder = bench.folder()?;
+    let pages = mib * 256;
+    let (mut contestants, mut reasons) = (vec![floor(&folder, bench)?], Vec::new());
+    for kind in bench.kinds.iter().filter(|kind| sizes.takes_part(kind, mib)) {
+        let place = Place::new(folder.path().join(kind.name), pages - 64)?;
+        // Dropped at once, which closes it.
+        match Filled::new(kind, &place, pages - 64) {
+            Ok(filled) => contestants.push(opener(kind, place, filled.ids)),
+            Err(error) => reasons.push(format!("{}: {error}", kind.name)),
+        }
+    }
+    let series = interleave(contestants, bench.effort(CALLS));
+    report.subheading(&format!("{mib} MiB of pages"));
+    report.table(&compared(&series, &[("times the floor", FLOOR), ("times diptych", "diptych")], micros));
+    report.left_out(&[reasons, failures(&series)].concat());
+    add_points(plot, &series, mib);
+    Ok(())
+}
+
+fn add_points(plot: &mut Plot, series: &[Series], mib: u64) {
+    for one in series {
+        plot.point(&one.name, mib as f64, one.median().unwrap_or_default() * 1e6);
+    }
+}
+
+/// One page, written and synced.
+fn floor<'a>(folder: &TempDir, bench: &Bench) -> Outcome<Contestant<'a>> {
+    let mut floor = Scattered::new(&folder.path().join("floor"), FLOOR_PAGES)?;
+    let mut random = bench.random();
+    let ids: Vec<u64> = (0..FLOOR_PAGES).collect();
+    Ok(Contestant::new(FLOOR, move || {
+        let changes = [Change::new(ids[random.below(ids.len())], 1)];
+        Ok(timed(|| floor.overwrite(&changes))?.1)
+    }))
+}
+
+/// Opens, and looks whether a page is there, which is not counted; nor is closing.
+fn opener<'a>(kind: &'static Kind, place: Place, ids: Vec<u64>) -> Contestant<'a> {
+    Contestant::new(kind.name, move || {
+        let (store, seconds) = timed(|| (kind.open)(&place))?;
+        check_content(store.as_ref(), &ids[ids.len() / 2..][..1], 0)?;
+        Ok(seconds)
+    })
+}
+
+/// One store in files of all sizes, side by side.
+fn committed(
+    bench: &Bench,
+    report: &mut Report,
+    sizes: &Sizes<'_>,
+    plot: &mut Plot,
+    name: &str,
+    work: &str,
+) -> Outcome<()> {
+    let Some(kind) = bench.kinds.iter().find(|kind| kind.name == name) else { return Ok(()) };
+    let folder = bench.folder()?;
+    let mut contestants = vec![floor(&folder, bench)?];
+    let mut line_names = Vec::new();
+    for mib in sizes.mib.iter().filter(|mib| sizes.takes_part(kind, **mib)) {
+        let place = Place::new(folder.path().join(mib.to_string()), mib * 256)?;
+        let filled = Filled::new(kind, &place, mib * 256)?;
+        let line = format!("{name}, {mib} MiB: {work}");
+        line_names.push((line.clone(), *mib));
+        contestants.push(committer(filled, line, bench, work.starts_with("alloc")));
+    }
+    let series = interleave(contestants, bench.effort(CALLS));
+    report.subheading(&format!("{name}: {work}"));
+    let first = line_names.first().map_or("", |(line, _)| line);
+    report.table(&compared(&series, &[("times the floor", FLOOR), ("times the smallest", first)], micros));
+    report.left_out(&failures(&series));
+    for (line, mib) in &line_names {
+        let median = series.iter().find(|one| one.name == *line).and_then(Series::median);
+        plot.point(&format!("{name}: {work}"), *mib as f64, median.unwrap_or_default() * 1e6);
+    }
+    Ok(())
+}
+
+fn committer<'a>(mut filled: Filled, line: String, bench: &Bench, allocates: bool) -> Contestant<'a> {
+    let mut random = bench.random();
+    let mut stamp = 0;
+    Contestant::new(line, move || {
+        if allocates {
+            let (id, seconds) = timed(|| filled.store.alloc_one())?;
+            filled.store.free_one(id)?;
+            return Ok(seconds);
+        }
+        stamp += 1;
+        let id = filled.ids[random.below(filled.ids.len())];
+        let changes = [Change::new(id, stamp)];
+        let ((), seconds) = timed(|| filled.store.overwrite(&changes))?;
+        check_content(filled.store.as_ref(), &[id], stamp)?;
+        ensure(seconds > 0.0, || "a commit took no time".to_owned())?;
+        Ok(seconds)
+    })
+}
