@@ -32,7 +32,7 @@
 //! * **The content of a [protected page](ProtectedPageId) survives any crash.** It is the old one or the new one, and it is
 //!   verified by a checksum when it is first read.
 //! * **Several changes are durable together or not at all**: a [`Transaction`] takes any number of them, of every kind, into
-//!   one commit of two barriers. Dropped, it leaves no trace.
+//!   one commit. Dropped, it leaves no trace.
 //! * **A [regular page](PageId) is read and written in place**, without a copy. Written in the transaction that allocates it,
 //!   its content appears with the commit or not at all. Later, [`Pager::page_mut`] and [`Transaction::overwrite`] change it in
 //!   place: a power cut in that window leaves of each of its sectors the old bytes or the new ones.
@@ -72,7 +72,7 @@ mod storage;
 
 pub use allocator::{BulkPageAllocator, PageAllocator, PageHandle, PageMut, ReadHandle};
 pub use block::{Block, PageKind, TwinCopy};
-pub use engine::{Finding, Recovery, Verification};
+pub use engine::{Durability, Finding, Recovery, Verification};
 #[cfg(diptych_planted)]
 pub use engine::{Mistake, plant};
 pub use error::{Error, Result};

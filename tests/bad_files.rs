@@ -6,14 +6,20 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use crashlab::forgery::Forgery;
+use crashlab::forgery::{Forgery, SLOT_METADATA_GENERATION};
 use diptych::{
-    Block, CallKind, Error, FaultPlan, PageId, Pager, PagerOptions, ProtectedPageId, SimDisk, SimImage, TwinCopy,
+    Block, CallKind, Durability, Error, FaultPlan, PageId, Pager, PagerOptions, ProtectedPageId, SimDisk, SimImage,
+    TwinCopy,
 };
 use tempfile::TempDir;
 
 const BLOCK: usize = 4096;
 const P: usize = 4096;
+
+/// Every commit writes metadata of its own, and a slot behind it.
+fn two_barriers() -> PagerOptions {
+    PagerOptions::new().durability(Durability::TwoBarriers)
+}
 
 /// Opens a file that must be refused, and checks that it stays as it is.
 #[track_caller]
@@ -73,11 +79,11 @@ fn a_file_of_a_newer_format_is_refused_with_both_versions() {
     let path = directory.path().join("file");
     Pager::<P>::create(&path).unwrap().close().unwrap();
     let mut content = fs::read(&path).unwrap();
-    content[8..12].copy_from_slice(&1u32.to_le_bytes());
+    content[8..12].copy_from_slice(&2u32.to_le_bytes());
     let crc = crc32fast::hash(&content[..60]);
     content[60..64].copy_from_slice(&crc.to_le_bytes());
     fs::write(&path, &content).unwrap();
-    assert!(matches!(refused::<P>(&path), Error::FormatVersion { expected: 0, found: 1 }));
+    assert!(matches!(refused::<P>(&path), Error::FormatVersion { expected: 1, found: 2 }));
 }
 
 #[test]
@@ -154,8 +160,18 @@ fn shown(pager: &Pager<P>) -> Result<Shown, Error> {
 
 /// A file with nodes in both tables, at generation g, its image at g - 1, and what both show.
 fn two_generations() -> ([SimImage; 2], [Shown; 2]) {
+    let [older, newer, _] = generations(two_barriers());
+    ([older.0, newer.0], [older.1, newer.1])
+}
+
+/// The same, of small commits, and that file after it was closed.
+fn small_commits() -> [(SimImage, Shown); 3] {
+    generations(PagerOptions::new())
+}
+
+fn generations(options: PagerOptions) -> [(SimImage, Shown); 3] {
     let disk = SimDisk::new();
-    let mut pager = PagerOptions::new().create_on::<P>(&disk).unwrap();
+    let mut pager = options.create_on::<P>(&disk).unwrap();
     let ids = pager.alloc_protected_bulk(150).unwrap();
     let pages = pager.alloc_bulk(60).unwrap();
     for round in 1..=2u8 {
@@ -174,7 +190,9 @@ fn two_generations() -> ([SimImage; 2], [Shown; 2]) {
     tx.commit().unwrap();
     let newer = (disk.cached_image(), shown(&pager).unwrap());
     pager.close().unwrap();
-    ([older.0, newer.0], [older.1, newer.1])
+    let closed = disk.cached_image();
+    let shown = shown(&options.open_on::<P>(&disk).unwrap()).unwrap();
+    [older, newer, (closed, shown)]
 }
 
 /// What may become of a damaged file: a state that was acknowledged last, or a refusal that names something.
@@ -229,31 +247,40 @@ fn damages(image: &SimImage, older: &SimImage, offset: u64, len: usize) -> Vec<(
 #[test]
 fn one_bad_block_anywhere_never_yields_a_wrong_state() {
     let ([older, newer], [old, newest]) = two_generations();
-    assert!(old.generation + 1 == newest.generation && old != newest);
-    let (mut survived, mut refused) = (0, 0);
-    for block in 0..newer.len() / BLOCK as u64 {
-        for (how, damaged) in damages(&newer, &older, block * BLOCK as u64, BLOCK) {
-            let what = format!("block {block} {how}");
-            if survives_or_is_refused(damaged, &newest, &what) { survived += 1 } else { refused += 1 }
+    let [_, before, closed] = small_commits();
+    for ([older, newer], [old, newest]) in
+        [([older, newer], [old, newest]), ([before.0, closed.0], [before.1, closed.1])]
+    {
+        assert!(old.generation + 1 == newest.generation && old != newest);
+        let (mut survived, mut refused) = (0, 0);
+        for block in 0..newer.len() / BLOCK as u64 {
+            for (how, damaged) in damages(&newer, &older, block * BLOCK as u64, BLOCK) {
+                let what = format!("block {block} {how}");
+                if survives_or_is_refused(damaged, &newest, &what) { survived += 1 } else { refused += 1 }
+            }
         }
+        assert!(survived > 100 && refused > 10, "{survived} survived, {refused} refused");
     }
-    assert!(survived > 100 && refused > 10, "{survived} survived, {refused} refused");
 }
 
 #[test]
 fn every_bit_of_the_reserved_region_may_flip() {
     let ([_, newer], [_, newest]) = two_generations();
-    for offset in 0..20480u64 {
-        // All bits of the small structures, one of each byte of the metadata, here and there one of what nothing uses.
-        let bits = match offset % 4096 {
-            0..64 => 0..8,
-            _ if offset >= 12288 || offset % 97 == 0 => 3..4,
-            _ => continue,
-        };
-        for bit in bits {
-            let mut damaged = newer.clone();
-            damaged.flip_bit(offset, bit);
-            survives_or_is_refused(damaged, &newest, &format!("bit {bit} of byte {offset}"));
+    let [.., closed] = small_commits();
+    for (newer, newest) in [(newer, newest), closed] {
+        for offset in 0..20480u64 {
+            // All bits of the small structures, one of each byte of the slots and the metadata, here and there one of what
+            // nothing uses.
+            let bits = match offset % 4096 {
+                0..64 => 0..8,
+                _ if offset >= 4096 || offset % 97 == 0 => 3..4,
+                _ => continue,
+            };
+            for bit in bits {
+                let mut damaged = newer.clone();
+                damaged.flip_bit(offset, bit);
+                survives_or_is_refused(damaged, &newest, &format!("bit {bit} of byte {offset}"));
+            }
         }
     }
 }
@@ -336,7 +363,7 @@ fn a_protected_page_that_rots_is_an_error_on_touch_and_can_be_healed() {
 fn a_listed_page_past_the_end_is_refused_though_its_content_is_not_looked_at() {
     const LIST: usize = 1328;
     let disk = SimDisk::new();
-    let mut pager = PagerOptions::new().create_on::<P>(&disk).unwrap();
+    let mut pager = two_barriers().create_on::<P>(&disk).unwrap();
     let mut tx = pager.transaction().unwrap();
     let page = tx.alloc().unwrap();
     tx.page_mut(page).unwrap().fill(1);
@@ -377,6 +404,7 @@ fn after_the_last_generation_nothing_is_committed_and_reading_goes_on() {
     let mut forgery = Forgery::of(&newer);
     let (slot, metadata) = (forgery.live_slot(), forgery.live_metadata());
     forgery.put_u64(slot + 24, LAST);
+    forgery.put_u64(slot + SLOT_METADATA_GENERATION, LAST);
     forgery.put_u64(metadata + 32, LAST);
     forgery.mend_block(metadata);
     forgery.name_metadata();
@@ -462,7 +490,7 @@ fn a_slot_written_over_the_other_one_is_voided_and_reported() {
 #[test]
 fn a_commit_whose_slot_the_older_one_overwrote_is_not_passed_over_in_silence() {
     let disk = SimDisk::new();
-    let mut pager = PagerOptions::new().create_on::<P>(&disk).unwrap();
+    let mut pager = two_barriers().create_on::<P>(&disk).unwrap();
     pager.alloc().unwrap();
     let mut tx = pager.transaction().unwrap();
     let page = tx.alloc().unwrap();
@@ -479,6 +507,156 @@ fn a_commit_whose_slot_the_older_one_overwrote_is_not_passed_over_in_silence() {
     let error = PagerOptions::new().open_on::<P>(&SimDisk::from_image(damaged)).unwrap_err();
     let Error::Ambiguous { candidate, stands, page: differs } = error else { panic!("{error}") };
     assert_eq!((candidate, stands, differs), (generation, generation - 1, page.to_u64()));
+}
+
+fn newest_slot(image: &SimImage) -> (Block, u64) {
+    let at = Forgery::of(image).live_slot();
+    (Block::Slot(u8::from(at == 8192)), at)
+}
+
+/// Where the pages begin that hold one byte all over.
+fn pages_of(image: &SimImage, fill: u8) -> Vec<u64> {
+    let bytes = image.to_vec();
+    let pages = (0..).step_by(P).zip(bytes.chunks(P));
+    pages.filter(|(_, page)| page.iter().all(|byte| *byte == fill)).map(|(at, _)| at).collect()
+}
+
+/// Damage to what the newest small commit wrote cannot be told from a power cut in the middle of it.
+#[track_caller]
+fn takes_the_newest_commit_back(damaged: SimImage, [older, newer]: [&(SimImage, Shown); 2]) {
+    let disk = SimDisk::from_image(damaged);
+    let pager = PagerOptions::new().open_on::<P>(&disk).unwrap();
+    let recovery = pager.recovery();
+    assert_eq!(recovery.voided, [newest_slot(&newer.0).0]);
+    assert_eq!(
+        (recovery.generation.to_u64(), recovery.adopted, recovery.passed_over),
+        (older.1.generation, false, None)
+    );
+    assert_eq!(shown(&pager).unwrap(), older.1);
+    assert_eq!(pager.check(), []);
+    drop(pager);
+    let pager = PagerOptions::new().open_on::<P>(&disk).unwrap();
+    assert!(pager.recovery().is_clean());
+    assert_eq!(shown(&pager).unwrap(), older.1);
+}
+
+#[test]
+fn one_flipped_bit_of_the_newest_slot_of_a_file_that_was_not_closed_takes_the_newest_commit_back() {
+    let [older, newer, _] = small_commits();
+    let (_, slot) = newest_slot(&newer.0);
+    // All bits of the head, one of each byte of the rows; behind the CRC there is nothing.
+    for offset in 0..4084 {
+        for bit in if (256..4080).contains(&offset) { 3..4 } else { 0..8 } {
+            let mut damaged = newer.0.clone();
+            damaged.flip_bit(slot + offset, bit);
+            takes_the_newest_commit_back(damaged, [&older, &newer]);
+        }
+    }
+    for offset in 4084..4096 {
+        let mut damaged = newer.0.clone();
+        damaged.flip_bit(slot + offset, 3);
+        let pager = PagerOptions::new().open_on::<P>(&SimDisk::from_image(damaged)).unwrap();
+        assert!(pager.recovery().is_clean());
+        assert_eq!(shown(&pager).unwrap(), newer.1);
+    }
+}
+
+#[test]
+fn damage_of_a_protected_page_that_the_newest_small_commit_wrote_takes_that_commit_back() {
+    let [older, newer, _] = small_commits();
+    let written = pages_of(&newer.0, 3);
+    assert_eq!(written.len(), 2);
+    for page in written {
+        for (_, damaged) in damages(&newer.0, &older.0, page, P) {
+            takes_the_newest_commit_back(damaged, [&older, &newer]);
+        }
+    }
+}
+
+/// What an earlier one wrote was acknowledged before the newest one began.
+#[test]
+fn damage_of_a_protected_page_that_an_earlier_small_commit_wrote_takes_nothing_back() {
+    let [_, newer, _] = small_commits();
+    let mut found = Vec::new();
+    for at in pages_of(&newer.0, 2) {
+        let mut damaged = newer.0.clone();
+        damaged.flip_bit(at + 99, 1);
+        let pager = PagerOptions::new().open_on::<P>(&SimDisk::from_image(damaged)).unwrap();
+        assert!(pager.recovery().is_clean());
+        assert_eq!(pager.generation().to_u64(), newer.1.generation);
+        found.extend(pager.check().iter().map(|finding| (finding.block, finding.page * P as u64 == at)));
+    }
+    // The other page of that content is the copy of what the newest commit wrote again.
+    assert_eq!(found, [(Block::ProtectedPage { id: 1 }, true)]);
+}
+
+#[test]
+fn in_a_file_that_was_closed_no_flipped_bit_of_a_slot_takes_a_commit_back() {
+    let [_, newer, closed] = small_commits();
+    assert_eq!(closed.1, Shown { generation: newer.1.generation + 1, ..newer.1 });
+    let (_, newest) = newest_slot(&closed.0);
+    for (slot, is_adopted) in [(newest, true), (12288 - newest, false)] {
+        for offset in 0..4084 {
+            let mut damaged = closed.0.clone();
+            damaged.flip_bit(slot + offset, 5);
+            let disk = SimDisk::from_image(damaged);
+            let pager = PagerOptions::new().open_on::<P>(&disk).unwrap();
+            assert_eq!(pager.recovery().adopted, is_adopted, "byte {offset}");
+            assert_eq!(pager.recovery().voided.is_empty(), is_adopted, "byte {offset}");
+            assert_eq!(shown(&pager).unwrap(), closed.1);
+            assert_eq!(pager.check(), []);
+        }
+    }
+}
+
+#[test]
+fn in_a_file_that_was_closed_a_protected_page_of_the_newest_small_commit_is_an_error_on_touch() {
+    let [_, newer, closed] = small_commits();
+    let written = pages_of(&closed.0, 3);
+    assert_eq!(written, pages_of(&newer.0, 3));
+    for at in written {
+        let mut damaged = closed.0.clone();
+        damaged.flip_bit(at + 99, 1);
+        let pager = PagerOptions::new().open_on::<P>(&SimDisk::from_image(damaged)).unwrap();
+        assert!(pager.recovery().is_clean());
+        let touched = pager.iter_allocated_protected_pages().filter_map(|id| pager.protected(id).err());
+        let errors: Vec<Error> = touched.collect();
+        let is_named = matches!(&errors[..], [Error::Corrupt { block: Block::ProtectedPage { .. }, page, field: "checksum", .. }] if *page == at / P as u64);
+        assert!(is_named, "{errors:?}");
+        assert_eq!(pager.check().len(), 1);
+        assert_eq!((pager.generation().to_u64(), pager.header()[0]), (closed.1.generation, closed.1.header));
+    }
+}
+
+#[test]
+fn both_slots_lost_after_small_commits_are_refused_and_the_checkpoint_taken_on_request() {
+    let disk = SimDisk::new();
+    let mut pager = PagerOptions::new().create_on::<P>(&disk).unwrap();
+    let id = pager.alloc_protected().unwrap();
+    let checkpoint = shown(&pager).unwrap();
+    pager.alloc_bulk(3).unwrap();
+    let mut writer = pager.protected_mut(id).unwrap();
+    writer.page_mut().fill(3);
+    writer.commit().unwrap();
+    let now = disk.cached_image();
+    assert_eq!(pager.generation().to_u64(), checkpoint.generation + 2);
+    drop(pager);
+    for junk in [0x55, 0] {
+        let mut damaged = now.clone();
+        damaged.write(4096, &[junk; 2 * BLOCK]);
+        let disk = SimDisk::from_image(damaged);
+        let before = disk.cached_image();
+        let error = PagerOptions::new().open_on::<P>(&disk).unwrap_err();
+        let named = matches!(error, Error::Corrupt { block: Block::Slot(0), page: 1, field: "magic", .. });
+        assert!(named, "{error}");
+        assert!(disk.cached_image() == before, "a failed open changes bytes");
+        let pager = PagerOptions::new().accept_older_state(true).open_on::<P>(&disk).unwrap();
+        assert!(pager.recovery().adopted);
+        assert_eq!(shown(&pager).unwrap(), checkpoint);
+        assert_eq!(pager.check(), []);
+        drop(pager);
+        assert!(PagerOptions::new().open_on::<P>(&disk).unwrap().recovery().is_clean());
+    }
 }
 
 /// A header change writes no twin, so nothing but the identity tells the metadata of one file from that of another.
@@ -552,7 +730,7 @@ fn metadata_of_two_files_and_no_identity_is_refused_with_both_ids() {
 fn newer_metadata_with_unknown_features_is_refused_though_no_slot_names_it() {
     let ([_, older], [_, _]) = two_generations();
     let disk = SimDisk::from_image(older);
-    let mut pager = PagerOptions::new().open_on::<P>(&disk).unwrap();
+    let mut pager = two_barriers().open_on::<P>(&disk).unwrap();
     let epoch = disk.epoch_count();
     pager.alloc().unwrap();
     drop(pager);
@@ -564,7 +742,7 @@ fn newer_metadata_with_unknown_features_is_refused_though_no_slot_names_it() {
     forgery.mend_block(newer);
     let disk = SimDisk::from_image(forgery.image.clone());
     let error = PagerOptions::new().open_on::<P>(&disk).unwrap_err();
-    assert!(matches!(error, Error::UnknownFeatures { expected: 0, found } if found == 1 << 63), "{error}");
+    assert!(matches!(error, Error::UnknownFeatures { expected: 1, found } if found == 1 << 63), "{error}");
     assert!(disk.cached_image() == forgery.image);
 }
 

@@ -130,8 +130,8 @@ fn a_hole_in_any_block_is_survived_or_named() {
         writer.page_mut().fill(round);
         writer.commit().unwrap();
     }
-    let generation = pager.generation();
     pager.close().unwrap();
+    let generation = Pager::<P>::open(&whole).unwrap().generation();
     let content = fs::read(&whole).unwrap();
     let mut refused = 0;
     for offset in (0..fs::metadata(&whole).unwrap().len()).step_by(P) {

@@ -3,11 +3,15 @@
 //! The engine checks itself when it opens a file and on request. Were it wrong in both places in the same way, nobody would
 //! notice; so this counts again, from the bytes of the image. It believes checksums, which the engine has compared.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use diptych::SimImage;
 
-use crate::forgery::{BLOCK, DIRECTORY_TOP, FREE_MAP_TOP, Forgery, NODE_ENTRIES, TOTAL_PAGES};
+use crate::forgery::{
+    BLOCK, DIRECTORY_TOP, FREE_MAP_TOP, Forgery, NODE_ENTRIES, SLOT_METADATA_GENERATION, SLOT_ROW_COUNTS, SLOT_ROWS,
+    SLOT_TOTAL_PAGES, TOTAL_PAGES,
+};
 
 const SLOT: u64 = u64::from_le_bytes(*b"DIPslot\0");
 const METADATA: u64 = u64::from_le_bytes(*b"DIPmeta\0");
@@ -29,11 +33,45 @@ struct Counts {
     protected: u64,
 }
 
+/// What the rows of the newest slot say, beside the metadata that it stands on.
+#[derive(Debug, Default)]
+struct Changes {
+    /// The bits of 64 pages, by word of the map.
+    words: BTreeMap<u64, [u64; 2]>,
+    /// Indexes of protected pages that show a copy where the metadata has it.
+    turned: Vec<u64>,
+    /// Where the entries of protected pages stand that were placed elsewhere, or removed; by index.
+    placed: BTreeMap<u64, u64>,
+}
+
+impl Changes {
+    fn of(file: &Forgery, slot: u64) -> Self {
+        let mut changes = Changes::default();
+        let count = |at: u64| file.u64_at(slot + SLOT_ROW_COUNTS + at) & u64::from(u32::MAX);
+        let mut at = slot + SLOT_ROWS;
+        for _ in 0..count(0) {
+            changes.words.insert(file.u64_at(at), [8, 16].map(|bits| file.u64_at(at + bits)));
+            at += 24;
+        }
+        for _ in 0..count(4) {
+            changes.turned.push(file.u64_at(at) & ((1 << 40) - 1));
+            at += 16;
+        }
+        for _ in 0..count(8) {
+            changes.placed.insert(file.u64_at(at), at + 8);
+            at += 40;
+        }
+        changes
+    }
+}
+
 /// What was read, and where it stands.
 struct Audit {
     file: Forgery,
     page_size: u64,
+    slot: u64,
     metadata: u64,
+    changes: Changes,
     total: u64,
     counts: Counts,
     /// First pages and lengths of all copies that some entry names.
@@ -54,11 +92,12 @@ fn equal<T: PartialEq + Debug>(what: &str, found: &T, expected: &T) -> Result<()
 /// What is wrong.
 pub fn audit(image: &SimImage) -> Result<(), String> {
     let file = Forgery::of(image);
-    let metadata = newest(&file)?;
+    let (slot, metadata) = newest(&file)?;
     let page_size = file.u64_at(8) >> 32;
-    let total = file.u64_at(metadata + TOTAL_PAGES);
-    let mut audit =
-        Audit { file, page_size, metadata, total, counts: Counts::default(), claimed: vec![], engine: vec![] };
+    let total = file.u64_at(slot + SLOT_TOTAL_PAGES);
+    let changes = Changes::of(&file, slot);
+    let (counts, claimed, engine) = (Counts::default(), vec![], vec![]);
+    let mut audit = Audit { file, page_size, slot, metadata, changes, total, counts, claimed, engine };
     if total.checked_mul(page_size).is_none_or(|needed| needed > image.len()) {
         return Err(format!("{total} pages do not lie in {} bytes", image.len()));
     }
@@ -67,20 +106,25 @@ pub fn audit(image: &SimImage) -> Result<(), String> {
     audit.owners()
 }
 
-/// Where the metadata stands that the newest slot names. Nothing else may be as new as that.
-fn newest(file: &Forgery) -> Result<u64, String> {
+/// Where the newest slot stands, and the metadata that it names. Nothing else may be as new as they are.
+fn newest(file: &Forgery) -> Result<(u64, u64), String> {
     let is_commit = |at: u64, magic: u64| file.u64_at(at) == magic;
     let slots: Vec<u64> = [BLOCK, 2 * BLOCK].into_iter().filter(|at| is_commit(*at, SLOT)).collect();
     let slot = slots.iter().copied().max_by_key(|at| file.u64_at(at + 24)).ok_or("no slot holds a commit")?;
     let generation = file.u64_at(slot + 24);
     let metadata = (3 + (file.u64_at(slot + 32) & 1)) * BLOCK;
-    equal("generation of the live metadata", &file.u64_at(metadata + 32), &generation)?;
-    let older = |at: u64, field: u64| file.u64_at(at + field) < generation;
+    let written = file.u64_at(slot + SLOT_METADATA_GENERATION);
+    equal("generation of the live metadata", &file.u64_at(metadata + 32), &written)?;
+    if written == generation {
+        let totals = |at: u64| (0..5).map(|total| file.u64_at(at + 8 * total)).collect::<Vec<_>>();
+        equal("totals in the slot", &totals(slot + SLOT_TOTAL_PAGES), &totals(metadata + TOTAL_PAGES))?;
+    }
+    let newer = |at: &u64| *at != slot && file.u64_at(*at + 24) >= generation;
     let other = 7 * BLOCK - metadata;
-    if slots.iter().any(|at| *at != slot && !older(*at, 24)) || is_commit(other, METADATA) && !older(other, 32) {
+    if slots.iter().any(newer) || is_commit(other, METADATA) && file.u64_at(other + 32) >= written {
         return Err(format!("something beside the live slot is as new as generation {generation}"));
     }
-    Ok(metadata)
+    Ok((slot, metadata))
 }
 
 impl Audit {
@@ -121,7 +165,8 @@ impl Audit {
             self.claim(entry, self.pages_per_block());
             let leaf = self.file.live_copy(entry);
             for word in 0..LEAF_WORDS {
-                let [low, high] = [LOW_PLANE, HIGH_PLANE].map(|plane| self.file.u64_at(leaf + plane + 8 * word));
+                let on_disk = [LOW_PLANE, HIGH_PLANE].map(|plane| self.file.u64_at(leaf + plane + 8 * word));
+                let [low, high] = self.changes.words.remove(&(index * LEAF_WORDS + word)).unwrap_or(on_disk);
                 let first = index * PAGES_PER_LEAF + 64 * word;
                 let end = (low | high).checked_ilog2().map_or(0, |last| first + u64::from(last) + 1);
                 if end > self.total {
@@ -133,18 +178,24 @@ impl Audit {
                 self.engine.extend((0..64).filter(|bit| (high & !low) >> bit & 1 == 1).map(|bit| (first + bit, 1)));
             }
         }
-        Ok(())
+        equal("words of leaves that are not there", &self.changes.words.len(), &0)
     }
 
     fn directory(&mut self) -> Result<(), String> {
         let height = self.file.u64_at(self.metadata + 300) & u64::from(u32::MAX);
-        for (_, entry) in self.entries(self.metadata + DIRECTORY_TOP, height) {
-            self.claim(entry, 1);
-            self.counts.protected += 1;
+        let mut entries: BTreeMap<u64, u64> = self.entries(self.metadata + DIRECTORY_TOP, height).into_iter().collect();
+        let lost = self.changes.turned.iter().find(|index| !entries.contains_key(*index));
+        equal("turned protected pages that are not there", &lost, &None)?;
+        entries.extend(&self.changes.placed);
+        for (_, entry) in entries {
+            if self.file.u64_at(entry) != 0 {
+                self.claim(entry, 1);
+                self.counts.protected += 1;
+            }
         }
-        let stored = |at: u64| self.file.u64_at(self.metadata + TOTAL_PAGES + at);
+        let stored = |at: u64| self.file.u64_at(self.slot + SLOT_TOTAL_PAGES + at);
         let stored = Counts { regular: stored(8), engine: stored(16), table_owned: stored(24), protected: stored(32) };
-        equal("counts in the metadata, beside the bits", &stored, &self.counts)
+        equal("counts in the slot, beside the bits", &stored, &self.counts)
     }
 
     /// The pages of all copies are, each once, those that the bits call the engine's.
@@ -164,7 +215,10 @@ impl Audit {
 mod tests {
     use diptych::SimImage;
 
-    use super::{BLOCK, DIRECTORY_TOP, ENTRY_LEN, FREE_MAP_TOP, Forgery, HIGH_PLANE, LOW_PLANE, TOTAL_PAGES, audit};
+    use super::{
+        BLOCK, DIRECTORY_TOP, ENTRY_LEN, FREE_MAP_TOP, Forgery, HIGH_PLANE, LOW_PLANE, SLOT_TOTAL_PAGES, TOTAL_PAGES,
+        audit,
+    };
     use crate::lab::{Lab, Start};
     use crate::operation::Operation;
 
@@ -189,8 +243,11 @@ mod tests {
         forgery.image.flip_bit(leaf + plane + page / 8, u32::try_from(page % 8).expect("a bit"));
     }
 
-    fn add(forgery: &mut Forgery, at: u64, more: u64) {
-        forgery.put_u64(at, forgery.u64_at(at) + more);
+    /// Adds to a total, in the metadata and in the slot of the checkpoint that wrote it.
+    fn add(forgery: &mut Forgery, metadata: u64, total: u64, more: u64) {
+        for at in [metadata + TOTAL_PAGES + total, forgery.live_slot() + SLOT_TOTAL_PAGES + total] {
+            forgery.put_u64(at, forgery.u64_at(at) + more);
+        }
     }
 
     #[test]
@@ -210,12 +267,12 @@ mod tests {
 
     #[test]
     fn a_leaked_page_and_a_count_beside_the_bits_are_found() {
-        finds(|file, _, leaf| flip(file, leaf, HIGH_PLANE, 18), "counts in the metadata");
-        finds(|file, metadata, _| add(file, metadata + TOTAL_PAGES + 8, 1), "counts in the metadata");
+        finds(|file, _, leaf| flip(file, leaf, HIGH_PLANE, 18), "counts in the slot");
+        finds(|file, metadata, _| add(file, metadata, 8, 1), "counts in the slot");
         // Counted, and nobody's.
         let leaked = |file: &mut Forgery, metadata, leaf| {
             flip(file, leaf, HIGH_PLANE, 18);
-            add(file, metadata + TOTAL_PAGES + 16, 1);
+            add(file, metadata, 16, 1);
         };
         finds(leaked, "pages with an owner");
     }
@@ -232,7 +289,7 @@ mod tests {
     #[test]
     fn pages_past_the_total_and_past_the_file_are_found() {
         finds(|file, _, leaf| flip(file, leaf, LOW_PLANE, 16_000), "page 16000 is in use");
-        finds(|file, metadata, _| add(file, metadata + TOTAL_PAGES, 1), "do not lie in");
+        finds(|file, metadata, _| add(file, metadata, 0, 1), "do not lie in");
     }
 
     #[test]
@@ -243,7 +300,7 @@ mod tests {
         };
         finds(metadata_copy, "is as new as");
         let slot_copy = |file: &mut Forgery, _, _| {
-            let (slot, mut record) = (file.live_slot(), [0; 64]);
+            let (slot, mut record) = (file.live_slot(), [0; 4096]);
             file.image.read(slot, &mut record);
             file.image.write(3 * BLOCK - slot, &record);
         };

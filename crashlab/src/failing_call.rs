@@ -5,7 +5,7 @@ use std::io;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use diptych::{CallKind, CrashOptions, Error, FaultPlan, PagerOptions, SimDisk};
+use diptych::{CallKind, CrashOptions, Durability, Error, FaultPlan, PagerOptions, SimDisk};
 
 use crate::interrupted::{Interrupted, Share};
 use crate::lab::{Lab, Start};
@@ -61,8 +61,8 @@ pub struct FailingCall {
 }
 
 impl FailingCall {
-    /// Runs the workload until a call fails. What was acknowledged must be there at once, after reopening in the same boot,
-    /// and after a power cut. Returns whether there was such a call.
+    /// Runs the workload until a call fails, with commits of one barrier and again with those of two. What was acknowledged
+    /// must be there at once, after reopening in the same boot, and after a power cut. Returns whether there was such a call.
     ///
     /// # Panics
     ///
@@ -80,13 +80,23 @@ impl FailingCall {
     /// With the invariant that does not hold.
     #[must_use]
     pub fn run_on<const P: usize>(self, start: Start, operations: &[Operation]) -> bool {
-        run_until_failure::<P>(start, operations, self)
+        let durabilities = [Durability::OneBarrier, Durability::TwoBarriers].into_iter();
+        let failed = durabilities.map(|durability| {
+            let options = PagerOptions::new().durability(durability);
+            run_until_failure::<P>(&options, start, operations, self)
+        });
+        failed.fold(false, |any, failed| any | failed)
     }
 }
 
-fn run_until_failure<const P: usize>(start: Start, operations: &[Operation], failing: FailingCall) -> bool {
+fn run_until_failure<const P: usize>(
+    options: &PagerOptions,
+    start: Start,
+    operations: &[Operation],
+    failing: FailingCall,
+) -> bool {
     let FailingCall { kind, n, error, for_ever, after } = failing;
-    let mut lab = Lab::<P>::start(start);
+    let mut lab = Lab::<P>::start_with(options.clone(), start);
     let mut plan = FaultPlan::nth(kind, n);
     if error != io::ErrorKind::Other {
         plan = plan.kind(error);
@@ -116,7 +126,7 @@ fn run_until_failure<const P: usize>(start: Start, operations: &[Operation], fai
             Err(failure) => {
                 assert!(failure.is_io(), "{operation:?} fails with {failure}");
                 lab.disk.clear_faults();
-                let attempted = attempted_on::<P>(start, &operations[..at], operation);
+                let attempted = attempted_with::<P>(options, start, &operations[..at], operation);
                 let checked = AssertUnwindSafe(|| after_failure(lab, &before, &attempted, operation));
                 if let Err(panic) = catch_unwind(checked) {
                     eprintln!("{operation:?}, call {n} of kind {kind} fails with {error:?}, for ever: {for_ever}");
@@ -136,7 +146,16 @@ fn run_until_failure<const P: usize>(start: Start, operations: &[Operation], fai
 /// When an operation fails.
 #[must_use]
 pub fn attempted_on<const P: usize>(start: Start, earlier: &[Operation], operation: &Operation) -> Model {
-    let mut lab = Lab::<P>::start(start);
+    attempted_with::<P>(&PagerOptions::new(), start, earlier, operation)
+}
+
+fn attempted_with<const P: usize>(
+    options: &PagerOptions,
+    start: Start,
+    earlier: &[Operation],
+    operation: &Operation,
+) -> Model {
+    let mut lab = Lab::<P>::start_with(options.clone(), start);
     for earlier in earlier {
         lab.run(earlier).expect("nothing fails here");
     }

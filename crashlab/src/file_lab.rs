@@ -56,8 +56,8 @@ impl<const P: usize> FileLab<P> {
         match operation {
             Operation::Reopen => {
                 self.pager.take().expect("it is open").close()?;
-                self.pager = Some(self.options.open(&self.path)?);
-                self.model.settle();
+                let pager = self.pager.insert(self.options.open(&self.path)?);
+                self.model.reopen(pager.generation().to_u64());
             }
             Operation::Drop => {
                 self.pager = None;
@@ -121,6 +121,5 @@ pub fn verify_file<const P: usize>(path: &Path, before: &Model, after: &Model) -
     pager.sync().expect("nothing fails");
     model.settle();
     compare(&pager, &model, &|_, page| Some(vec![page.fill]), 0);
-    pager.close().expect("nothing fails");
     (model, recovered)
 }

@@ -17,8 +17,20 @@ pub const BLOCK: u64 = 4096;
 /// Where a block's CRC begins.
 const BLOCK_CRC: u64 = 4092;
 
-/// Where the CRC of a slot, and of the identity, begins.
-const SMALL_CRC: u64 = 60;
+/// Where the CRC of a slot begins.
+const SLOT_CRC: u64 = 4080;
+
+/// Where the generation of the metadata that a slot stands on stands in it.
+pub const SLOT_METADATA_GENERATION: u64 = 48;
+
+/// Where the total of pages stands in a slot; the counts follow.
+pub const SLOT_TOTAL_PAGES: u64 = 56;
+
+/// Where the numbers of rows stand in a slot, four bytes each: of the free map, turned, placed.
+pub const SLOT_ROW_COUNTS: u64 = 224;
+
+/// Where the first row stands in a slot.
+pub const SLOT_ROWS: u64 = 240;
 
 /// Where the total of pages stands in the metadata.
 pub const TOTAL_PAGES: u64 = 120;
@@ -102,7 +114,7 @@ impl Forgery {
     /// Makes the CRC of the newest slot right.
     pub fn mend_slot(&mut self) {
         let slot = self.live_slot();
-        self.mend_crc(slot, SMALL_CRC);
+        self.mend_crc(slot, SLOT_CRC);
     }
 
     /// Makes the newest slot name the metadata as it is now, with a right checksum and CRC of its own.

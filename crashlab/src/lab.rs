@@ -55,7 +55,17 @@ impl<const P: usize> Lab<P> {
     /// When the pager shows what the model does not hold.
     #[must_use]
     pub fn start(state: Start) -> Self {
-        let mut lab = Lab::new();
+        Lab::start_with(PagerOptions::new(), state)
+    }
+
+    /// The same, made and opened with the given options.
+    ///
+    /// # Panics
+    ///
+    /// When the pager shows what the model does not hold, or the options do not allow the start.
+    #[must_use]
+    pub fn start_with(options: PagerOptions, state: Start) -> Self {
+        let mut lab = Lab::with_options(options);
         lab.disk.record(false);
         let free = |lab: &Lab<P>| lab.pager.as_ref().expect("it is open").free_page_count();
         match state {
@@ -106,8 +116,8 @@ impl<const P: usize> Lab<P> {
         match operation {
             Operation::Reopen => {
                 self.pager.take().expect("it is open").close()?;
-                self.model.settle();
-                self.pager = Some(self.options.open_on(&self.disk)?);
+                let pager = self.pager.insert(self.options.open_on(&self.disk)?);
+                self.model.reopen(pager.generation().to_u64());
             }
             Operation::Drop => {
                 self.pager = None;

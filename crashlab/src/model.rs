@@ -40,6 +40,13 @@ impl Regular {
         *self = Regular::settled(self.fill);
     }
 
+    /// Nothing is known to have been stored to it since it was handed out, and no barrier has passed: the zeros that it shows
+    /// may come to the disk after a commit.
+    #[must_use]
+    pub fn is_blank(&self) -> bool {
+        !self.settled && self.earlier.is_none() && self.fill == 0
+    }
+
     /// The bytes that its sectors may hold; `None` is anything.
     #[must_use]
     pub fn may_hold(&self) -> Option<Vec<u8>> {
@@ -82,6 +89,17 @@ pub struct Model {
 }
 
 impl Model {
+    /// The file was closed, which makes all stores durable and seals small commits with one of its own, and is open again.
+    ///
+    /// # Panics
+    ///
+    /// When that was more than one commit.
+    pub fn reopen(&mut self, generation: u64) {
+        assert!((self.generation..=self.generation + 1).contains(&generation), "closing is one commit at most");
+        self.generation = generation;
+        self.settle();
+    }
+
     /// A barrier passed.
     pub fn settle(&mut self) {
         self.regular.values_mut().for_each(Regular::settle);

@@ -1,5 +1,7 @@
 //! A workload that ran, with its last operation recorded.
 
+use diptych::PagerOptions;
+
 use crate::interrupted::Interrupted;
 use crate::lab::Lab;
 use crate::model::Model;
@@ -17,7 +19,8 @@ impl<const P: usize> Run<P> {
     /// The seed draws when the kernel writes stores back.
     pub(crate) fn of(workload: &Workload, seed: u64) -> Self {
         let operations = operations();
-        let mut lab = Lab::<P>::start(workload.start);
+        let options = PagerOptions::new().durability(workload.durability);
+        let mut lab = Lab::<P>::start_with(options, workload.start);
         lab.disk.set_write_back(workload.write_back.then_some(seed));
         lab.disk.record(false);
         let (last, first) = workload.sequence.split_last().expect("a workload has an operation");

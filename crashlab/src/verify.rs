@@ -165,8 +165,8 @@ pub fn unsettled(before: &Model, after: &Model, generation: u64) -> impl Fn(u64,
     move |id, page| {
         let known = [before.regular.get(&id), after.regular.get(&id)].into_iter().flatten();
         let mut fills = vec![page.fill];
-        if committed && known.clone().all(|page| page.settled) {
-            // What the commit overwrote in place was there before anything could name it.
+        if committed && page.settled && !before.regular.get(&id).is_some_and(Regular::is_blank) {
+            // What the commit overwrote in place, and what was stored before it, was there before anything could name it.
             return Some(fills);
         }
         // Where a store is on its way, it may have arrived or not.
@@ -263,7 +263,7 @@ mod tests {
     use diptych::{PagerOptions, SimDisk, SimImage};
 
     use super::{caught, opened_with_little_work, reports_what_it_changed, verify, verify_again, verify_cycle};
-    use crate::forgery::{BLOCK, DIRECTORY_TOP, Forgery};
+    use crate::forgery::{BLOCK, DIRECTORY_TOP, Forgery, SLOT_METADATA_GENERATION};
     use crate::lab::{Lab, Start};
     use crate::model::Model;
     use crate::operation::{End, Operation, Step};
@@ -407,6 +407,7 @@ mod tests {
         // Generations end there.
         let (slot, metadata) = (last.live_slot(), last.live_metadata());
         last.put_u64(slot + 24, (1 << 63) - 1);
+        last.put_u64(slot + SLOT_METADATA_GENERATION, (1 << 63) - 1);
         last.put_u64(metadata + 32, (1 << 63) - 1);
         last.mend_block(metadata);
         last.name_metadata();

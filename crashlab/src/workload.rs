@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use diptych::Durability;
+
 use crate::lab::Start;
 use crate::operation::{End, Operation, Step};
 
@@ -85,7 +87,8 @@ pub fn operations() -> Vec<Operation> {
 pub const PAGE_SIZES: [usize; 3] = [1024, 4096, 16384];
 
 /// A sequence of operations of which the last is cut off. Its name, as in `4096/HalfFull/3,17`, is page size, start, and the
-/// places of its operations in [`operations`]; `/write-back` follows if stores reach the disk between barriers.
+/// places of its operations in [`operations`]; `/two-barriers` follows if every commit is a checkpoint, and `/write-back` if
+/// stores reach the disk between barriers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Workload {
     /// Bytes in a page: one of [`PAGE_SIZES`].
@@ -94,12 +97,15 @@ pub struct Workload {
     pub start: Start,
     /// Places in [`operations`].
     pub sequence: Vec<usize>,
+    /// How commits become durable.
+    pub durability: Durability,
     /// Whether the kernel writes stores through the map back now and then, and not at barriers alone.
     pub write_back: bool,
 }
 
 impl Workload {
-    /// All workloads of so many operations; those that store through the map a second time with spontaneous write-back.
+    /// All workloads of so many operations, with commits of one barrier and of two; those that store through the map a second
+    /// time with spontaneous write-back.
     #[must_use]
     pub fn all(len: u32) -> Vec<Workload> {
         let stores: Vec<bool> = operations().iter().map(stores_through_the_map).collect();
@@ -109,11 +115,15 @@ impl Workload {
             for start in Start::ALL {
                 for number in 0..count.pow(len) {
                     let sequence: Vec<usize> = (0..len).rev().map(|digit| number / count.pow(digit) % count).collect();
-                    let workload = Workload { page_size, start, sequence, write_back: false };
-                    if workload.sequence.iter().any(|place| stores[*place]) {
-                        all.push(Workload { write_back: true, ..workload.clone() });
+                    let is_stored_to = sequence.iter().any(|place| stores[*place]);
+                    for durability in [Durability::OneBarrier, Durability::TwoBarriers] {
+                        let (sequence, write_back) = (sequence.clone(), false);
+                        let workload = Workload { page_size, start, sequence, durability, write_back };
+                        if is_stored_to {
+                            all.push(Workload { write_back: true, ..workload.clone() });
+                        }
+                        all.push(workload);
                     }
-                    all.push(workload);
                 }
             }
         }
@@ -130,14 +140,18 @@ fn stores_through_the_map(operation: &Operation) -> bool {
     }
 }
 
+/// Follows the sequence in the name of a workload without small commits.
+const TWO_BARRIERS: &str = "/two-barriers";
+
 /// Ends the name of a workload with spontaneous write-back.
 const WRITE_BACK: &str = "/write-back";
 
 impl fmt::Display for Workload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sequence: Vec<String> = self.sequence.iter().map(usize::to_string).collect();
+        let barriers = if self.durability == Durability::TwoBarriers { TWO_BARRIERS } else { "" };
         let write_back = if self.write_back { WRITE_BACK } else { "" };
-        write!(f, "{}/{:?}/{}{write_back}", self.page_size, self.start, sequence.join(","))
+        write!(f, "{}/{:?}/{}{barriers}{write_back}", self.page_size, self.start, sequence.join(","))
     }
 }
 
@@ -148,12 +162,15 @@ impl FromStr for Workload {
         let wrong = || format!("{name} is no workload: one is called, for example, 4096/HalfFull/3,17");
         let write_back = name.ends_with(WRITE_BACK);
         let name = name.strip_suffix(WRITE_BACK).unwrap_or(name);
+        let is_two = name.ends_with(TWO_BARRIERS);
+        let name = name.strip_suffix(TWO_BARRIERS).unwrap_or(name);
+        let durability = if is_two { Durability::TwoBarriers } else { Durability::OneBarrier };
         let [page_size, start, sequence] = *name.split('/').collect::<Vec<_>>() else { return Err(wrong()) };
         let page_size = PAGE_SIZES.into_iter().find(|size| size.to_string() == page_size).ok_or_else(wrong)?;
         let start = start_called(start).ok_or_else(wrong)?;
         let sequence: Option<Vec<usize>> = sequence.split(',').map(|place| place.parse().ok()).collect();
         let sequence = sequence.filter(|places| places.iter().all(|place| *place < operations().len()));
-        Ok(Workload { page_size, start, sequence: sequence.ok_or_else(wrong)?, write_back })
+        Ok(Workload { page_size, start, sequence: sequence.ok_or_else(wrong)?, durability, write_back })
     }
 }
 

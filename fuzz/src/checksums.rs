@@ -10,8 +10,8 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::layout::{
     BLOCK_LEN, COUNTS, DIRECTORY_TOP, ENTRY_LEN, FREE_MAP_TOP, HIGH_PLANE, Kind, LEAF_MAGIC, LIST, LIST_ROWS,
-    LOW_PLANE, MAX_HEIGHT, METADATA_MAGIC, NODE_ENTRIES, NODE_MAGIC, RESERVED_BLOCKS, SLOT_MAGIC, VOID_MAGIC, get_u32,
-    get_u64, put,
+    LOW_PLANE, MAX_HEIGHT, METADATA_MAGIC, NODE_ENTRIES, NODE_MAGIC, RESERVED_BLOCKS, SLOT_MAGIC, SLOT_TOTALS, TOTALS,
+    VOID_MAGIC, get_u32, get_u64, put,
 };
 
 /// The most blocks and pages that are followed from one copy of the metadata, whatever it names.
@@ -52,7 +52,7 @@ struct Named {
 /// All that a file uses: the reserved region, and what each copy of the metadata names.
 #[must_use]
 pub fn sites(bytes: &[u8], page_size: usize) -> Vec<Site> {
-    let mut sites: Vec<Site> = (0..RESERVED_BLOCKS).map(reserved).collect();
+    let mut sites: Vec<Site> = (0..RESERVED_BLOCKS).map(|block| reserved(bytes, block)).collect();
     for copy in metadata_copies(bytes) {
         sites.extend(named_by(bytes, page_size, copy).into_iter().map(|named| named.site));
     }
@@ -60,9 +60,11 @@ pub fn sites(bytes: &[u8], page_size: usize) -> Vec<Site> {
     sites
 }
 
-fn reserved(block: usize) -> Site {
+fn reserved(bytes: &[u8], block: usize) -> Site {
+    let is_void = bytes.get(block * BLOCK_LEN..).is_some_and(|bytes| bytes.starts_with(VOID_MAGIC));
     let kind = match block {
         0 => Kind::Identity,
+        _ if is_void => Kind::Void,
         1 | 2 => Kind::Slot,
         _ => Kind::Metadata,
     };
@@ -96,9 +98,10 @@ pub fn mend(bytes: &mut [u8], page_size: usize, mending: Mending) {
             mend_counts(bytes, page_size, copy, &named);
         }
     }
-    for site in (0..RESERVED_BLOCKS).rev().map(reserved) {
+    for block in (0..RESERVED_BLOCKS).rev() {
+        let site = reserved(bytes, block);
         if site.kind == Kind::Slot && mending != Mending::Crcs {
-            mend_slot(bytes, site.offset);
+            mend_slot(bytes, site.offset, mending);
         }
         mend_crc(bytes, site);
     }
@@ -116,14 +119,13 @@ fn checksum(bytes: &[u8], offset: usize, len: usize, key: u64) -> u64 {
 
 fn mend_crc(bytes: &mut [u8], Site { offset, kind }: Site) {
     let Some(block) = bytes.get_mut(offset..).and_then(|rest| rest.get_mut(..BLOCK_LEN)) else { return };
-    let crc = if block.starts_with(VOID_MAGIC) { Kind::Slot.crc() } else { kind.crc() };
-    if let Some(crc) = crc {
+    if let Some(crc) = kind.crc() {
         let value = crc32fast::hash(&block[..crc]);
         put(block, crc, &value.to_le_bytes());
     }
 }
 
-fn mend_slot(bytes: &mut [u8], slot: usize) {
+fn mend_slot(bytes: &mut [u8], slot: usize, mending: Mending) {
     let is_slot = bytes.get(slot..).is_some_and(|bytes| bytes.starts_with(SLOT_MAGIC));
     let copy = match get_u32(bytes, slot + 32) {
         0 => 3 * BLOCK_LEN,
@@ -133,6 +135,10 @@ fn mend_slot(bytes: &mut [u8], slot: usize) {
     if is_slot {
         let checksum = checksum(bytes, copy, BLOCK_LEN, key(bytes, copy));
         put(bytes, slot + 40, &checksum.to_le_bytes());
+        let is_checkpoint = get_u64(bytes, slot + 24) == get_u64(bytes, slot + 48);
+        if is_checkpoint && mending == Mending::ChecksumsAndCounts && bytes.len() >= copy + BLOCK_LEN {
+            bytes.copy_within(copy + TOTALS.start..copy + TOTALS.end, slot + SLOT_TOTALS);
+        }
     }
 }
 

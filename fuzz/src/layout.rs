@@ -23,15 +23,26 @@ pub const PAGES_PER_LEAF: u64 = 16128;
 /// Metadata: where the counts of pages of each kind begin, and the one of protected pages.
 pub const COUNTS: usize = 128;
 
+/// Metadata: the total of pages, the counts, and the application header.
+pub const TOTALS: std::ops::Range<usize> = 120..288;
+
+/// Slot: where the same begins.
+pub const SLOT_TOTALS: usize = 56;
+
+/// Slot: where its rows begin.
+pub const SLOT_ROWS: usize = 240;
+
 /// What a block holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// The identity.
     Identity,
-    /// A commit slot, or a void record.
+    /// A commit slot.
     Slot,
-    /// A copy of the metadata, or a void record.
+    /// A copy of the metadata.
     Metadata,
+    /// A void record, where a slot or a copy of the metadata would be.
+    Void,
     /// A node of a table.
     Node,
     /// A leaf of the free map.
@@ -49,7 +60,14 @@ impl Kind {
     pub fn fields(self) -> Vec<Place> {
         match self {
             Kind::Identity => vec![(0, 8), (8, 4), (12, 4), (16, 8), (24, 8), (60, 4)],
-            Kind::Slot => vec![(0, 8), (8, 8), (16, 8), (24, 8), (32, 4), (36, 4), (40, 8), (60, 4)],
+            Kind::Slot => {
+                let mut fields = vec![(0, 8), (8, 8), (16, 8), (24, 8), (32, 4), (36, 4), (40, 8), (48, 8)];
+                fields.extend(words(SLOT_TOTALS, 5));
+                fields.extend([(96, 8), (224, 4), (228, 4), (232, 4), (4080, 4)]);
+                fields.extend(words(SLOT_ROWS, 24));
+                fields
+            }
+            Kind::Void => vec![(0, 8), (8, 8), (16, 8), (24, 8), (60, 4)],
             Kind::Metadata => {
                 let mut fields = vec![(0, 8), (8, 4), (12, 4), (16, 8), (24, 8), (32, 8), (40, 8), (48, 8), (56, 8)];
                 fields.extend([(120, 8), (128, 8), (136, 8), (144, 8), (152, 8), (160, 8)]);
@@ -78,7 +96,8 @@ impl Kind {
     #[must_use]
     pub fn crc(self) -> Option<usize> {
         match self {
-            Kind::Identity | Kind::Slot => Some(60),
+            Kind::Identity | Kind::Void => Some(60),
+            Kind::Slot => Some(4080),
             Kind::Metadata | Kind::Node | Kind::Leaf => Some(4092),
             Kind::Protected => None,
         }

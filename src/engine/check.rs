@@ -8,8 +8,8 @@ use std::fmt;
 use crate::block::{Block, TwinCopy};
 use crate::error::Error;
 use crate::format::{
-    BLOCK_LEN, BlockBytes, Defect, IDENTITY_OFFSET, Identity, METADATA_OFFSETS, MetadataRecord, Node, SLOT_OFFSETS,
-    SlotRecord, TwinEntry, decode_leaf,
+    BLOCK_LEN, BlockBytes, ChangeRows, Defect, IDENTITY_OFFSET, Identity, METADATA_OFFSETS, MetadataRecord, Node,
+    SLOT_OFFSETS, Slot, SlotRecord, TwinEntry, decode_leaf,
 };
 
 use super::Engine;
@@ -79,19 +79,18 @@ impl Engine {
             self.check_twin(&mut findings, block, &entry, &mut page);
         }
         let reader = self.reader();
-        let metadata = Block::Metadata(self.live_metadata);
+        let metadata = Block::Metadata(self.root.copy);
         if let Err(error) = reader.check_counts(&self.live, metadata) {
             findings.error(metadata, 0, error);
         }
-        let parent = Parent { total_pages: self.live.total_pages, generation: self.live.generation };
-        if let Err(error) = reader.check_owners(&self.live, parent) {
+        if let Err(error) = reader.check_owners(&self.live) {
             findings.error(metadata, 0, error);
         }
         findings.0
     }
 
     fn check_length(&self, findings: &mut Findings) {
-        let metadata = Block::Metadata(self.live_metadata);
+        let metadata = Block::Metadata(self.root.copy);
         let expected = self.geometry.offset(self.live.total_pages);
         match self.storage.len() {
             Ok(found) if found < expected => {
@@ -139,9 +138,7 @@ impl Engine {
                 }
                 Ok(SlotRecord::Void { .. }) => {}
                 Ok(SlotRecord::Commit(slot)) if live => {
-                    findings.expect(block, page, "generation", self.live.generation, slot.generation);
-                    let (expected, found) = (self.live_metadata.index() as u64, slot.copy.index() as u64);
-                    findings.expect(block, page, "metadata copy", expected, found);
+                    self.check_live_slot(findings, block, page, &slot);
                 }
                 Ok(SlotRecord::Commit(slot)) if slot.generation >= self.live.generation && !self.poisoned => {
                     let expected = self.live.generation - 1;
@@ -152,23 +149,45 @@ impl Engine {
         }
     }
 
+    fn check_live_slot(&self, findings: &mut Findings, block: Block, page: u64, slot: &Slot) {
+        let (root, live) = (&self.root, &self.live);
+        // Between the live state and itself there is nothing but what is to be said already.
+        let rows = root.rows(live, live).map_or_else(ChangeRows::default, |(rows, _)| rows);
+        let fields = [
+            ("generation", live.generation, slot.generation),
+            ("metadata copy", root.copy.index() as u64, slot.copy.index() as u64),
+            ("metadata checksum", root.checksum, slot.metadata_checksum),
+            ("metadata generation", root.state.generation, slot.metadata_generation),
+            ("total pages", live.total_pages, slot.total_pages),
+            ("regular pages", live.counts.regular, slot.counts.regular),
+            ("engine pages", live.counts.engine, slot.counts.engine),
+            ("table-owned pages", live.counts.table_owned, slot.counts.table_owned),
+            ("protected pages", live.counts.protected, slot.counts.protected),
+            ("application header", 1, u64::from(slot.header == live.header)),
+            ("rows", 1, u64::from(slot.rows == rows)),
+        ];
+        for (field, expected, found) in fields {
+            findings.expect(block, page, field, expected, found);
+        }
+    }
+
     fn check_metadata(&self, findings: &mut Findings) {
         for copy in TwinCopy::BOTH {
             let block = Block::Metadata(copy);
             debug_assert_eq!(reserved_offset(block), METADATA_OFFSETS[copy.index()]);
             let Some((page, bytes)) = self.read_reserved(findings, block) else { continue };
-            let live = copy == self.live_metadata;
+            let live = copy == self.root.copy;
             match MetadataRecord::decode(&bytes) {
                 // The other copy may hold what a failed attempt left; then the pager is poisoned.
                 Err(defect) if live || !self.poisoned => findings.push(block, page, defect),
                 Ok(MetadataRecord::Commit(metadata))
-                    if !live && metadata.generation >= self.live.generation && !self.poisoned =>
+                    if !live && metadata.generation >= self.root.state.generation && !self.poisoned =>
                 {
-                    let expected = self.live.generation - 1;
+                    let expected = self.root.state.generation - 1;
                     findings.push(block, page, Defect { field: "generation", expected, found: metadata.generation });
                 }
                 Ok(MetadataRecord::Commit(metadata)) if live => {
-                    let state = &self.live;
+                    let state = &self.root.state;
                     let fields = [
                         ("generation", state.generation, metadata.generation),
                         ("total pages", state.total_pages, metadata.total_pages),
@@ -185,7 +204,7 @@ impl Engine {
                     }
                 }
                 Ok(MetadataRecord::Void { .. }) if live => {
-                    findings.expect(block, page, "generation", self.live.generation, 0);
+                    findings.expect(block, page, "generation", self.root.state.generation, 0);
                 }
                 _ => {}
             }

@@ -1,119 +1,94 @@
 //! The only writer of live state.
 //!
 //! ```text
-//!   window 1                                    barrier   window 2       barrier   afterwards
-//!   copies that are not live, fresh regular        │      the slot that     │      zeros into recycled pages,
-//!   pages │ overwrites │ the metadata copy         │      is not live       │      live = staged
-//!         │              that is not live          │                        │
-//!         ▼
-//!   until here a failure leaves the pager as it was, from here on it poisons (I5)
+//!                window 1                            barrier   window 2     barrier   afterwards
+//!   checkpoint   copies that are not live,              │      the slot       │      zeros into recycled pages,
+//!                fresh regular pages │ overwrites │     │      that is not    │      live = staged
+//!                the metadata that is not live          │      live           │
+//!   small        copies, regular pages │ overwrites     │      the slot       │      the same
+//!                                                       │
+//!                                                       └ left out where recovery can prove all that was written
 //! ```
 //!
-//! I1: only copies that the live state does not name are written, and pages that it calls free. I3: what the metadata names is
-//! behind the first barrier when the slot names the metadata. A commit that writes more regular pages than the metadata can
-//! list passes one barrier more before its metadata is written: metadata that recovery finds without a slot then still
-//! tells that they are there.
+//! A *small commit* says in its slot all that has changed since the metadata, and leaves leaves, nodes and metadata as they
+//! are ([`Root`]). What a slot cannot say takes a [checkpoint](super::checkpoint). Where nothing but copies and blocks of the
+//! engine was written, they and the slot need no order: a slot does not count if they are not there, and the other one
+//! stands. Regular pages cannot be proved, since they may be stored to as soon as the commit returns.
+//!
+//! A failure leaves the pager as it was until a byte that counts may be on the disk: of a page that is overwritten, of the
+//! metadata, of the slot. From there on it poisons (I5).
+//!
+//! I1: only copies that the live state does not name are written, and pages that it calls free. I3: what a slot names is behind
+//! a barrier before it, or proved.
 
 use std::collections::BTreeMap;
-use std::io;
 
 use crate::block::PageKind;
 use crate::error::{Error, Result};
-use crate::format::{
-    BlockBytes, MAX_GENERATION, METADATA_OFFSETS, REGULAR_LIST_LEN, RegularList, SLOT_OFFSETS, Slot, SlotRecord,
-    encode_leaf,
-};
-use crate::storage::{Barrier, Region, Storage};
+use crate::format::{ChangeRows, MAX_GENERATION, SLOT_OFFSETS, Slot, SlotRecord};
+use crate::storage::Barrier;
 
-use super::Engine;
 use super::free_map::Runs;
 use super::geometry::to_index;
-use super::new_file::metadata_of;
+use super::options::Durability;
 use super::planted::{Mistake, is_planted};
+use super::root::{Changed, Root};
 use super::stage::{Content, Owned, Stage};
 use super::state::State;
 use super::twin_table::turned_over;
-
-/// What a batch holds before it is written: bounds the memory of a commit that touches many blocks.
-const BATCH_BYTES: usize = 4 << 20;
+use super::window::{Bytes, Window};
+use super::{Engine, Unsynced};
 
 /// How many zeros are written at once, if pages are not larger.
 const ZERO_BYTES: usize = 64 << 10;
 
 /// What the crash tests may have a barrier of a commit do wrong.
 #[derive(Clone, Copy)]
-struct BarrierMistakes {
+pub(super) struct BarrierMistakes {
     dropped: Mistake,
     ignored: Mistake,
     retried: Mistake,
 }
 
-const FIRST_BARRIER: BarrierMistakes = BarrierMistakes {
+pub(super) const FIRST_BARRIER: BarrierMistakes = BarrierMistakes {
     dropped: Mistake::FirstBarrierDropped,
     ignored: Mistake::FirstBarrierFailureIgnored,
     retried: Mistake::FirstBarrierRetried,
 };
 
-const SECOND_BARRIER: BarrierMistakes = BarrierMistakes {
+pub(super) const SECOND_BARRIER: BarrierMistakes = BarrierMistakes {
     dropped: Mistake::SecondBarrierDropped,
     ignored: Mistake::SecondBarrierFailureIgnored,
     retried: Mistake::SecondBarrierRetried,
 };
 
-enum Bytes<'a> {
-    Block(Box<BlockBytes>),
-    Page(&'a [u8]),
-}
-
-impl Bytes<'_> {
-    fn as_slice(&self) -> &[u8] {
-        match self {
-            Bytes::Block(block) => &block[..],
-            Bytes::Page(page) => page,
-        }
-    }
-}
-
-/// Collects what a window writes, and writes it sorted, neighbours in one call.
-struct Window<'a, 'p> {
-    storage: &'a mut dyn Storage,
-    region: &'a mut Region,
-    writes: Vec<(u64, Bytes<'p>)>,
-    bytes: usize,
-}
-
-impl<'p> Window<'_, 'p> {
-    fn push(&mut self, offset: u64, bytes: Bytes<'p>) -> io::Result<()> {
-        self.bytes += bytes.as_slice().len();
-        self.writes.push((offset, bytes));
-        if self.bytes >= BATCH_BYTES { self.write() } else { Ok(()) }
-    }
-
-    fn write(&mut self) -> io::Result<()> {
-        self.bytes = 0;
-        let mut writes = std::mem::take(&mut self.writes);
-        writes.sort_unstable_by_key(|(offset, _)| *offset);
-        let mut rest = &writes[..];
-        while let Some((start, _)) = rest.first() {
-            let mut end = *start;
-            let adjoining = rest.iter().take_while(|(offset, bytes)| {
-                let adjoins = *offset == end;
-                end += bytes.as_slice().len() as u64;
-                adjoins
-            });
-            let parts: Vec<&[u8]> = adjoining.map(|(_, bytes)| bytes.as_slice()).collect();
-            self.storage.write_at(self.region, &parts, *start)?;
-            rest = &rest[parts.len()..];
-        }
-        Ok(())
-    }
-}
+/// A page, and what is written there.
+pub(super) type PageWrite<'p> = (u64, &'p [u8]);
 
 /// The regular pages that a commit writes.
-struct RegularPages<'p> {
-    fresh: Vec<(u64, &'p [u8])>,
+#[derive(Default)]
+pub(super) struct RegularPages<'p> {
+    pub(super) fresh: Vec<PageWrite<'p>>,
     /// Pages that the live state owns: writing them cannot be taken back.
-    overwritten: Vec<(u64, &'p [u8])>,
+    pub(super) overwritten: Vec<PageWrite<'p>>,
+}
+
+impl RegularPages<'_> {
+    pub(super) fn len(&self) -> usize {
+        self.fresh.len() + self.overwritten.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// What a commit left on the disk for the next one to build upon.
+pub(super) enum Written {
+    /// A slot on the metadata that there was.
+    Changes(Changed),
+    /// Metadata.
+    Root(Box<Root>),
 }
 
 /// For a planted mistake.
@@ -138,10 +113,7 @@ impl Engine {
             state.generation, self.live.generation,
             "a transaction holds the pager, so no other commits beside it"
         );
-        if self.live.generation >= MAX_GENERATION {
-            return Err(Error::LastGeneration { generation: self.live.generation });
-        }
-        state.generation = self.live.generation + 1;
+        state.generation = self.next_generation()?;
         let handed_out = state.handed_out_since(&self.live, PageKind::Regular);
         self.allocate(&handed_out)?;
         // What was handed out may hold anything from here on, whatever becomes of this commit.
@@ -163,23 +135,35 @@ impl Engine {
             Owned::Page(_) => None,
         });
         self.verified.make_room(last.map_or(0, |last| last + 1), state.counts.protected);
-        let metadata = self.write_window(&mut state, &contents)?;
-        if is_planted(Mistake::SlotWrittenBeforeTheBarrier) {
-            self.write_slot(&state, &metadata)?;
-        }
-        self.commit_barrier(FIRST_BARRIER)?;
-        self.write_slot(&state, &metadata)?;
-        self.commit_barrier(SECOND_BARRIER)?;
-
+        let is_zeros = |content: &Content| matches!(content, Content::Zeros);
+        let zeros = if contents.values().any(is_zeros) { self.zero_page().to_vec() } else { Vec::new() };
+        let copies = self.turn_over_pages(&mut state, &contents, &zeros);
+        let regular = self.regular_pages(&contents);
+        let small = match self.options.durability {
+            Durability::OneBarrier => self.root.rows(&self.live, &state),
+            Durability::TwoBarriers => None,
+        };
+        let written = if let Some((rows, changed)) = small {
+            let slot = self.small_slot(&state, rows, &regular);
+            self.commit_small(slot, &copies, &regular)?;
+            Written::Changes(changed)
+        } else {
+            let carries = self.options.durability == Durability::OneBarrier;
+            Written::Root(Box::new(self.checkpoint(&mut state, &copies, &regular, carries)?))
+        };
         self.zero(&recycled, &contents)?;
-        self.turn_over(state, &contents);
-        self.unsynced = !recycled.is_empty();
-        self.poisoned = false;
+        self.turn_over(state, written, &contents);
+        self.unsynced = if recycled.is_empty() { Unsynced::Nothing } else { Unsynced::Zeros };
         Ok(())
     }
 
+    pub(super) fn next_generation(&self) -> Result<u64> {
+        let generation = self.live.generation;
+        if generation >= MAX_GENERATION { Err(Error::LastGeneration { generation }) } else { Ok(generation + 1) }
+    }
+
     /// A barrier of a commit, which poisons the pager if it fails. `planted` are the mistakes to make with it.
-    fn commit_barrier(&mut self, planted: BarrierMistakes) -> Result<()> {
+    pub(super) fn commit_barrier(&mut self, planted: BarrierMistakes) -> Result<()> {
         if is_planted(planted.dropped) {
             return Ok(());
         }
@@ -207,35 +191,30 @@ impl Engine {
         Ok(())
     }
 
-    /// Window 1. Returns the metadata as it was written.
-    fn write_window(&mut self, state: &mut State, contents: &BTreeMap<Owned, Content>) -> Result<Box<BlockBytes>> {
-        let regular = self.regular_pages(contents);
-        let count = regular.fresh.len() + regular.overwritten.len();
-        let regular_list = if count > REGULAR_LIST_LEN {
-            self.write_pages(&regular)?;
-            if !is_planted(Mistake::ManyRegularPagesWithoutABarrier) {
-                self.barrier(Barrier::Bytes)?;
-            }
-            RegularList::BehindBarrier
-        } else {
-            let all = regular.fresh.iter().chain(&regular.overwritten);
-            let mut rows: Vec<(u64, u64)> = all.map(|(page, bytes)| (*page, self.key.checksum(bytes))).collect();
-            rows.sort_unstable();
-            RegularList::Listed(rows)
-        };
-        self.write_twins(state, contents)?;
-        if matches!(regular_list, RegularList::Listed(_)) {
-            self.write_pages(&regular)?;
+    /// Turns the entries of the protected pages that are staged over in `state`. Returns the copies to be written.
+    fn turn_over_pages<'p>(
+        &self,
+        state: &mut State,
+        contents: &'p BTreeMap<Owned, Content>,
+        zeros: &'p [u8],
+    ) -> Vec<PageWrite<'p>> {
+        let mut checksum_of_zeros = None;
+        let mut copies = Vec::new();
+        for (owned, content) in contents {
+            let Owned::Protected(index) = *owned else { continue };
+            let (bytes, checksum) = match content {
+                Content::Bytes(buffer) => (buffer.as_bytes(), self.key.checksum(buffer.as_bytes())),
+                Content::Zeros => (zeros, *checksum_of_zeros.get_or_insert_with(|| self.key.checksum(zeros))),
+            };
+            let (turned, page) = turned_over(&state.directory.get(index), state.generation, checksum);
+            state.directory.set(index, turned);
+            copies.push((page, bytes));
         }
-        let metadata = metadata_of(self.identity, state, regular_list).encode();
-        // Recovery may adopt a commit whose metadata it finds, so whether this one happened is not known from here on.
-        self.poisoned = !is_planted(Mistake::PoisonedOnlyFromTheSlotOn);
-        self.write(&[&metadata[..]], METADATA_OFFSETS[self.live_metadata.other().index()])?;
-        Ok(metadata)
+        copies
     }
 
     fn regular_pages<'p>(&self, contents: &'p BTreeMap<Owned, Content>) -> RegularPages<'p> {
-        let mut pages = RegularPages { fresh: Vec::new(), overwritten: Vec::new() };
+        let mut pages = RegularPages::default();
         for (owned, content) in contents {
             let (Owned::Page(page), Content::Bytes(buffer)) = (owned, content) else { continue };
             let is_live = self.live.kind(self.geometry, *page) == PageKind::Regular;
@@ -245,7 +224,7 @@ impl Engine {
         pages
     }
 
-    fn write_pages(&mut self, pages: &RegularPages<'_>) -> Result<()> {
+    pub(super) fn write_pages(&mut self, pages: &RegularPages<'_>) -> Result<()> {
         self.write_sorted(&pages.fresh)?;
         if pages.overwritten.is_empty() {
             return Ok(());
@@ -255,77 +234,70 @@ impl Engine {
         self.write_sorted(&pages.overwritten)
     }
 
-    fn write_sorted(&mut self, pages: &[(u64, &[u8])]) -> Result<()> {
-        let mut window = Window { storage: &mut *self.storage, region: &mut self.region, writes: Vec::new(), bytes: 0 };
+    fn write_sorted(&mut self, pages: &[PageWrite<'_>]) -> Result<()> {
+        let mut window = Window::new(&mut *self.storage, &mut self.region);
         let mut pages = pages.iter();
         let pushed = pages.try_for_each(|(page, bytes)| window.push(self.geometry.offset(*page), Bytes::Page(bytes)));
         pushed.and_then(|()| window.write()).map_err(|source| self.io_error("write", source))
     }
 
-    /// Writes every twin that the stage changed, children before parents, and turns their entries over in `state`.
-    fn write_twins(&mut self, state: &mut State, contents: &BTreeMap<Owned, Content>) -> Result<()> {
-        let (geometry, key, generation) = (self.geometry, self.key, state.generation);
-        let zeros =
-            contents.values().any(|content| matches!(content, Content::Zeros)).then(|| self.zero_page().to_vec());
-        let zeros = zeros.as_deref().map(|zeros| (zeros, key.checksum(zeros)));
-        let mut window = Window { storage: &mut *self.storage, region: &mut self.region, writes: Vec::new(), bytes: 0 };
-        let live = &self.live;
-
-        let mut write = || -> io::Result<()> {
-            for (owned, content) in contents {
-                let Owned::Protected(index) = *owned else { continue };
-                let (bytes, checksum) = match content {
-                    Content::Bytes(buffer) => (buffer.as_bytes(), key.checksum(buffer.as_bytes())),
-                    Content::Zeros => zeros.expect("a page of zeros was made for staged zeros"),
-                };
-                let (turned, page) = turned_over(&state.directory.get(index), generation, checksum);
-                state.directory.set(index, turned);
-                window.push(geometry.offset(page), Bytes::Page(bytes))?;
-            }
-            state.directory.turn_over_nodes(&live.directory, generation, key, |page, block| {
-                window.push(geometry.offset(page), Bytes::Block(block))
-            })?;
-            for index in state.free_map.changed_since(&live.free_map) {
-                let leaf = state.free_map.leaf(index).expect("a changed leaf is in the map");
-                let block = encode_leaf(index, generation, leaf.bits());
-                let (turned, page) = turned_over(&state.leaf_table.get(index), generation, key.checksum(&block[..]));
-                state.leaf_table.set(index, turned);
-                window.push(geometry.offset(page), Bytes::Block(block))?;
-            }
-            state.leaf_table.turn_over_nodes(&live.leaf_table, generation, key, |page, block| {
-                window.push(geometry.offset(page), Bytes::Block(block))
-            })?;
-            window.write()
-        };
-        write().map_err(|source| self.io_error("write", source))
+    fn small_slot(&self, state: &State, rows: ChangeRows, regular: &RegularPages<'_>) -> Slot {
+        // What was stored through the map comes before what names it.
+        let stores = self.unsynced == Unsynced::Stores && !is_planted(Mistake::OneBarrierDespiteStores);
+        let pages = !regular.is_empty() && !is_planted(Mistake::OneBarrierDespiteRegularPages);
+        Slot {
+            generation: state.generation,
+            copy: self.root.copy,
+            metadata_checksum: self.root.checksum,
+            metadata_generation: self.root.state.generation,
+            behind_barrier: stores || pages,
+            total_pages: state.total_pages,
+            counts: state.counts,
+            header: state.header,
+            rows,
+        }
     }
 
-    /// Window 2: the slot that is not live, never "generation modulo two": after a failed attempt that may be the live one.
-    fn write_slot(&mut self, state: &State, metadata: &BlockBytes) -> Result<()> {
-        // From here on the disk may name either state, so whoever leaves the commit early leaves it poisoned. Its end takes
-        // this back.
+    /// Writes a slot that says what changed, and what it rests on.
+    fn commit_small(&mut self, slot: Slot, copies: &[PageWrite<'_>], regular: &RegularPages<'_>) -> Result<()> {
+        self.write_sorted(copies)?;
+        self.write_pages(regular)?;
         self.poisoned = true;
-        let copy = self.live_metadata.other();
-        let slot = Slot { generation: state.generation, copy, metadata_checksum: self.key.checksum(metadata) };
-        let block = SlotRecord::Commit(slot).encode(self.identity.file_id);
+        if slot.behind_barrier {
+            self.commit_barrier(FIRST_BARRIER)?;
+        }
+        self.write_slot(slot)?;
+        self.commit_barrier(SECOND_BARRIER)
+    }
+
+    /// The slot that is not live, never "generation modulo two": after a failed attempt that may be the live one.
+    pub(super) fn write_slot(&mut self, slot: Slot) -> Result<()> {
+        // From here on the disk may name either state, so whoever leaves the commit early leaves it poisoned. Turning over
+        // takes this back.
+        self.poisoned = true;
         let to = match () {
             () if is_planted(Mistake::OneSlotOnly) => 0,
-            () if is_planted(Mistake::SlotByParity) => usize::from(state.generation.is_multiple_of(2)),
+            () if is_planted(Mistake::SlotByParity) => usize::from(slot.generation.is_multiple_of(2)),
             () => 1 - self.live_slot,
         };
-        self.write(&[&block], SLOT_OFFSETS[to])
+        let record = SlotRecord::Commit(Box::new(slot));
+        self.write(&[&record.encode(self.identity.file_id)], SLOT_OFFSETS[to])
     }
 
     /// Cannot fail.
-    fn turn_over(&mut self, state: State, contents: &BTreeMap<Owned, Content>) {
+    pub(super) fn turn_over(&mut self, state: State, written: Written, contents: &BTreeMap<Owned, Content>) {
         self.live.turn_over(state);
         self.live_slot = 1 - self.live_slot;
-        self.live_metadata = self.live_metadata.other();
+        match written {
+            Written::Changes(changed) => self.root.set_changed(changed),
+            Written::Root(root) => self.root = *root,
+        }
         for owned in contents.keys() {
             if let Owned::Protected(index) = *owned {
                 self.verified.insert(index);
             }
         }
+        self.poisoned = false;
     }
 
     /// A page that somebody had before reads as zeros to whoever has it now, unless the commit wrote it. Not durable by itself.

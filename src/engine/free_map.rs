@@ -77,11 +77,21 @@ impl Leaf {
         })
     }
 
+    /// Whether a word is not that of an `old` leaf.
+    fn differs_from(&self, old: Option<&Leaf>, word: usize) -> bool {
+        let (low, high) = old.map_or((0, 0), |old| (old.bits.low[word], old.bits.high[word]));
+        (self.bits.low[word], self.bits.high[word]) != (low, high)
+    }
+
     fn set_in_word(&mut self, word: usize, mask: u64, kind: PageKind) {
         let (low, high) = planes(kind);
-        self.bits.low[word] = self.bits.low[word] & !mask | low & mask;
-        self.bits.high[word] = self.bits.high[word] & !mask | high & mask;
-        let open = u64::from(self.bits.low[word] | self.bits.high[word] != u64::MAX);
+        let (was_low, was_high) = (self.bits.low[word], self.bits.high[word]);
+        self.set_word(word, was_low & !mask | low & mask, was_high & !mask | high & mask);
+    }
+
+    fn set_word(&mut self, word: usize, low: u64, high: u64) {
+        (self.bits.low[word], self.bits.high[word]) = (low, high);
+        let open = u64::from(low | high != u64::MAX);
         self.open[word / 64] = self.open[word / 64] & !(1 << (word % 64)) | open << (word % 64);
     }
 
@@ -250,6 +260,28 @@ impl FreeMap {
     /// Indexes of the leaves that differ from those of `base`.
     pub(super) fn changed_since(&self, base: &FreeMap) -> Vec<u64> {
         self.leaves.changed_since(&base.leaves)
+    }
+
+    /// The bits of 64 pages; word `w` begins at page `64 * w`.
+    pub(super) fn word(&self, word: u64) -> (u64, u64) {
+        let at = to_index(word % LEAF_WORDS as u64);
+        self.leaf(word / LEAF_WORDS as u64).map_or((0, 0), |leaf| (leaf.bits.low[at], leaf.bits.high[at]))
+    }
+
+    /// Sets the bits of a word of a leaf, both counted from their first.
+    pub(super) fn set_word(&mut self, leaf: u64, word: usize, low: u64, high: u64) {
+        self.leaves.update(leaf, |leaf| leaf.set_word(word, low, high));
+    }
+
+    /// The words that differ from those of `base`, ascending.
+    pub(super) fn words_changed_since(&self, base: &FreeMap) -> Vec<u64> {
+        let mut words = Vec::new();
+        for index in self.changed_since(base) {
+            let (leaf, old) = (self.leaf(index).expect("a changed leaf is in the map"), base.leaf(index));
+            let first = index * LEAF_WORDS as u64;
+            words.extend((0..LEAF_WORDS).filter(|at| leaf.differs_from(old, *at)).map(|at| first + at as u64));
+        }
+        words
     }
 
     pub(super) fn kind(&self, page: u64) -> PageKind {

@@ -14,6 +14,7 @@
 
 mod change;
 mod check;
+mod checkpoint;
 mod commit;
 mod free_map;
 mod geometry;
@@ -27,16 +28,18 @@ mod reader;
 mod recovery;
 mod report;
 mod reserved;
+mod root;
 mod sparse_tree;
 mod stage;
 mod state;
 mod twin_table;
 mod verified;
+mod window;
 mod zero_pages;
 
 use std::sync::OnceLock;
 
-use crate::block::{PageKind, TwinCopy};
+use crate::block::PageKind;
 use crate::error::{Error, Result};
 use crate::format::{ChecksumKey, Identity};
 use crate::storage::{Barrier, Region, Storage};
@@ -45,13 +48,14 @@ pub use check::Finding;
 pub(crate) use geometry::Geometry;
 pub(crate) use new_file::NewFile;
 pub(crate) use options::EngineOptions;
-pub use options::Verification;
+pub use options::{Durability, Verification};
 #[cfg(diptych_planted)]
 pub use planted::{Mistake, plant};
 pub use report::Recovery;
 pub(crate) use stage::{Owned, SavepointToken, Stage};
 pub(crate) use state::State;
 
+use change::is_out_of_space;
 use live::Live;
 use page_buffer::PageBuffer;
 #[cfg(diptych_planted)]
@@ -60,8 +64,19 @@ use planted::BeforeStage;
 use planted::Mistake;
 use planted::is_planted;
 use reader::Reader;
+use root::Root;
 use verified::Verified;
 use zero_pages::ZeroPages;
+
+/// What was stored or written outside a commit since the last barrier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unsynced {
+    Nothing,
+    /// Zeros into pages that nobody has written since they were handed out: what they hold after a crash is not promised.
+    Zeros,
+    /// Bytes of users.
+    Stores,
+}
 
 /// See the head of this file.
 #[derive(Debug)]
@@ -85,11 +100,10 @@ pub(crate) struct Engine {
 
     live: Live,
     live_slot: usize,
-    live_metadata: TwinCopy,
+    root: Root,
     /// Protected pages whose live copy was verified or written since the file was opened.
     verified: Verified,
-    /// Something was stored through the region, or written outside a commit, since the last barrier.
-    unsynced: bool,
+    unsynced: Unsynced,
     /// I5: what is durable is not known.
     poisoned: bool,
     /// What pages that nobody has written read as.
@@ -166,7 +180,9 @@ impl Engine {
     pub(crate) fn page_mut(&mut self, page: u64) -> Result<&mut [u8]> {
         self.check_usable()?;
         self.check_regular(page)?;
-        self.unsynced |= !is_planted(Mistake::StoreThroughTheMapForgotten);
+        if !is_planted(Mistake::StoreThroughTheMapForgotten) {
+            self.unsynced = Unsynced::Stores;
+        }
         Ok(self.region.bytes_mut(self.geometry.offset(page), self.geometry.page_len()))
     }
 
@@ -175,7 +191,7 @@ impl Engine {
         self.check_usable()?;
         check_distinct(pages.map(Owned::Page))?;
         pages.into_iter().try_for_each(|page| self.check_regular(page))?;
-        self.unsynced = true;
+        self.unsynced = Unsynced::Stores;
         let offsets = pages.map(|page| self.geometry.offset(page));
         Ok(self.region.disjoint_mut(offsets, self.geometry.page_len()))
     }
@@ -222,7 +238,7 @@ impl Engine {
     /// Makes durable what was stored through the region.
     pub(crate) fn sync(&mut self) -> Result<()> {
         self.check_usable()?;
-        if self.unsynced { self.barrier(Barrier::Bytes) } else { Ok(()) }
+        if self.unsynced == Unsynced::Nothing { Ok(()) } else { self.barrier(Barrier::Bytes) }
     }
 
     /// I5: after a barrier that failed nothing is known, and another one proves nothing.
@@ -230,7 +246,7 @@ impl Engine {
         let poisoned = std::mem::replace(&mut self.poisoned, !is_planted(Mistake::FailedSyncLeavesThePagerUsable));
         self.storage.barrier(&mut self.region, barrier).map_err(|source| self.io_error("sync", source))?;
         self.poisoned = poisoned;
-        self.unsynced = false;
+        self.unsynced = Unsynced::Nothing;
         Ok(())
     }
 
@@ -248,6 +264,11 @@ impl Engine {
     /// Makes everything durable and gives back what growth added for transactions that did not commit.
     pub(crate) fn close(mut self) -> Result<()> {
         self.sync()?;
+        match self.seal() {
+            // In a file with holes the spare copy of a leaf may have no space yet. All is durable without it.
+            Err(Error::Io { source, .. }) if !self.poisoned && is_out_of_space(&source) => {}
+            sealed => sealed?,
+        }
         self.cut_tail()
     }
 

@@ -2,12 +2,15 @@
 
 use crate::block::TwinCopy;
 use crate::format::{
-    BLOCK_LEN, BlockBytes, ChecksumKey, Identity, Metadata, RegularList, Slot, SlotRecord, encode_void,
+    BLOCK_LEN, BlockBytes, ChangeRows, ChecksumKey, Identity, METADATA_OFFSETS, Metadata, RegularList, Slot,
+    SlotRecord, encode_void,
 };
 use crate::ids::FileId;
 
-use super::geometry::Geometry;
-use super::reader::KNOWN_FEATURES;
+use super::geometry::{Geometry, to_index};
+use super::reader::CHANGES_IN_SLOTS;
+use super::reserved::Found;
+use super::root::Root;
 use super::state::State;
 
 /// The bytes with which a new file begins, and how long it is.
@@ -26,13 +29,22 @@ impl NewFile {
         let identity = Identity { page_size, file_id };
         let total_pages = geometry.first_page() + geometry.whole_pages(FIRST_ROOM);
         let state = State { generation: 1, ..State::empty(geometry, total_pages) };
-        let metadata = metadata_of(identity, &state, RegularList::Listed(Vec::new())).encode();
-        let metadata_checksum = ChecksumKey::new(file_id).checksum(&metadata[..]);
-        let slot = SlotRecord::Commit(Slot { generation: 1, copy: TwinCopy::A, metadata_checksum });
+        let metadata = metadata_of(identity, &state, false, RegularList::Listed(Vec::new()));
+        let block = metadata.encode();
+        let slot = slot_of(&metadata, TwinCopy::A, ChecksumKey::new(file_id).checksum(&block[..]));
+        let slot = SlotRecord::Commit(Box::new(slot));
         let void = encode_void(0, file_id);
         // Slot 1 and metadata B are void and not zeros: zeros would be damage.
-        let blocks: [&[u8]; 5] = [&identity.encode(), &slot.encode(file_id), &void, &metadata[..], &void];
+        let blocks: [&[u8]; 5] = [&identity.encode(), &slot.encode(file_id), &void, &block[..], &void];
         NewFile { identity, reserved: blocks.concat(), len: geometry.offset(total_pages) }
+    }
+
+    /// What an opening of the file would find.
+    pub(super) fn found(&self, state: State) -> Found {
+        let key = ChecksumKey::new(self.identity.file_id);
+        let metadata = &self.reserved[to_index(METADATA_OFFSETS[TwinCopy::A.index()])..][..BLOCK_LEN];
+        let root = Root::new(state.clone(), TwinCopy::A, key.checksum(metadata), false, true);
+        Found { root, live: state }
     }
 
     /// The block of a slot as the file begins with it.
@@ -42,12 +54,12 @@ impl NewFile {
     }
 }
 
-/// The root of a state.
-pub(super) fn metadata_of(identity: Identity, state: &State, regular_list: RegularList) -> Metadata {
+/// The metadata of a state. Small commits may stand on metadata that `carries` them.
+pub(super) fn metadata_of(identity: Identity, state: &State, carries: bool, regular_list: RegularList) -> Metadata {
     Metadata {
         identity,
         generation: state.generation,
-        required_features: KNOWN_FEATURES,
+        required_features: if carries { CHANGES_IN_SLOTS } else { 0 },
         optional_features: 0,
         total_pages: state.total_pages,
         counts: state.counts,
@@ -55,5 +67,20 @@ pub(super) fn metadata_of(identity: Identity, state: &State, regular_list: Regul
         free_map: state.leaf_table.top(),
         directory: state.directory.top(),
         regular_list,
+    }
+}
+
+/// The slot of the checkpoint that wrote this metadata.
+pub(super) fn slot_of(metadata: &Metadata, copy: TwinCopy, metadata_checksum: u64) -> Slot {
+    Slot {
+        generation: metadata.generation,
+        copy,
+        metadata_checksum,
+        metadata_generation: metadata.generation,
+        behind_barrier: true,
+        total_pages: metadata.total_pages,
+        counts: metadata.counts,
+        header: metadata.header,
+        rows: ChangeRows::default(),
     }
 }

@@ -9,27 +9,27 @@
 use crate::block::{Block, TwinCopy};
 use crate::error::{Error, Result};
 use crate::format::{
-    BLOCK_LEN, BlockBytes, ChecksumKey, IDENTITY_OFFSET, Identity, METADATA_OFFSETS, Metadata, RESERVED_LEN,
-    RegularList, SLOT_OFFSETS, Slot, SlotRecord,
+    BLOCK_LEN, BlockBytes, ChecksumKey, IDENTITY_OFFSET, Identity, METADATA_OFFSETS, RESERVED_LEN, RegularList,
+    SLOT_OFFSETS, SlotRecord,
 };
 use crate::ids::Generation;
 use crate::storage::{Barrier, Region, Storage};
 
 use super::geometry::Geometry;
 use super::live::Live;
-use super::new_file::NewFile;
+use super::new_file::{NewFile, slot_of};
 use super::options::{EngineOptions, Verification};
 #[cfg(diptych_planted)]
 use super::planted::BeforeStage;
 use super::planted::{Mistake, is_planted};
 use super::reader::Reader;
-use super::recovery::Verdict;
+use super::recovery::{Candidate, Verdict};
 use super::report::Recovery;
-use super::reserved::Reserved;
+use super::reserved::{Found, Reserved};
 use super::state::State;
 use super::verified::Verified;
 use super::zero_pages::ZeroPages;
-use super::{Engine, OnceLock};
+use super::{Engine, OnceLock, Unsynced};
 
 impl Engine {
     /// Takes over a storage whose content was made from `new` just now.
@@ -46,7 +46,8 @@ impl Engine {
                 return Err(error);
             }
         };
-        let mut engine = Engine::around(storage, region, new.identity, options, state, &verdict);
+        let found = new.found(state);
+        let mut engine = Engine::around(storage, region, new.identity, options, found, &verdict);
         engine.zero_pages.insert(geometry.first_page()..engine.physical_pages);
         if let Err(error) = engine.probe_coherence(1 - verdict.slot, &new.slot_block(1 - verdict.slot)) {
             let _ = engine.storage.remove();
@@ -71,14 +72,14 @@ impl Engine {
         }
         let geometry = Geometry::new(page_size);
         let key = ChecksumKey::new(identity.file_id);
-        let (verdict, state) =
+        let (verdict, found) =
             reserved.decide(&Reader { storage: &*storage, geometry, key, len }, options.take_older)?;
 
-        let region = Engine::map(&mut *storage, geometry.offset(state.total_pages), &options)?;
-        let mut engine = Engine::around(storage, region, identity, options, state, &verdict);
+        let region = Engine::map(&mut *storage, geometry.offset(found.live.total_pages), &options)?;
+        let mut engine = Engine::around(storage, region, identity, options, found, &verdict);
         engine.recovery = Recovery {
             generation: Generation::new(verdict.generation),
-            adopted: verdict.adopted,
+            adopted: verdict.is_adopted(),
             identity_rebuilt: reserved.identity_rebuilt,
             voided: verdict.voided(),
             passed_over: verdict.passed_over.map(Generation::new),
@@ -106,9 +107,10 @@ impl Engine {
         region: Region,
         identity: Identity,
         options: EngineOptions,
-        state: State,
+        found: Found,
         verdict: &Verdict,
     ) -> Engine {
+        let Found { root, live } = found;
         // Where it cannot be told, space is allocated once more than needed.
         let remembers = options.verification != Verification::Always;
         let may_have_holes = options.sparse || storage.has_holes().unwrap_or(true);
@@ -120,15 +122,15 @@ impl Engine {
             recovery: Recovery::nothing(verdict.generation),
             region,
             storage,
-            physical_pages: state.total_pages,
+            physical_pages: live.total_pages,
             has_tail: false,
             zero_pages: ZeroPages::default(),
             may_have_holes,
-            verified: Verified::with_room(remembers, state.protected_end(), state.counts.protected),
-            live: Live::new(state),
+            verified: Verified::with_room(remembers, live.protected_end(), live.counts.protected),
+            live: Live::new(live),
+            root,
             live_slot: verdict.slot,
-            live_metadata: verdict.copy,
-            unsynced: false,
+            unsynced: Unsynced::Nothing,
             poisoned: false,
             zero_page: OnceLock::new(),
             #[cfg(diptych_planted)]
@@ -160,22 +162,24 @@ impl Engine {
         if reserved.identity_rebuilt {
             self.write(&[&self.identity.encode()], IDENTITY_OFFSET)?;
         }
-        if verdict.adopted {
+        if verdict.is_adopted() {
             // I3: before a slot names the adopted state, everything that it wrote is behind a barrier.
             let metadata = reserved.metadata_of(verdict);
             if !is_planted(Mistake::AdoptionWithoutRewriting) {
-                self.write_generation_again(metadata)?;
+                self.write_generation_again(Some(&metadata.regular_list))?;
             }
             let block = &copies[verdict.copy.index()];
             self.write(&[block], METADATA_OFFSETS[verdict.copy.index()])?;
             if !is_planted(Mistake::AdoptionInOneWindow) {
                 self.barrier(Barrier::Length)?;
             }
-            let metadata_checksum = self.key.checksum(block);
-            let slot = Slot { generation: verdict.generation, copy: verdict.copy, metadata_checksum };
-            slots[verdict.slot] = SlotRecord::Commit(slot).encode(self.identity.file_id);
+            let slot = slot_of(metadata, verdict.copy, self.key.checksum(block));
+            slots[verdict.slot] = SlotRecord::Commit(Box::new(slot)).encode(self.identity.file_id);
             self.write(&[&slots[verdict.slot]], SLOT_OFFSETS[verdict.slot])?;
             self.barrier(Barrier::Bytes)?;
+        } else if verdict.proved && !is_planted(Mistake::ProvedCommitNotWrittenAgain) {
+            // In one window with its slot: neither counts without the other.
+            self.write_generation_again(None)?;
         }
         if !is_planted(Mistake::RecoverySyncsInsteadOfWriting) || !verdict.voided().is_empty() {
             self.write_blocks(&slots, SLOT_OFFSETS)?;
@@ -195,13 +199,13 @@ impl Engine {
     }
 
     /// Every copy that the live generation wrote, and the regular pages that it listed.
-    fn write_generation_again(&mut self, metadata: &Metadata) -> Result<()> {
+    fn write_generation_again(&mut self, list: Option<&RegularList>) -> Result<()> {
         let mut places: Vec<(u64, usize)> = Vec::new();
         for (block, entry) in self.live.twins().filter(|(_, entry)| entry.generation == self.live.generation) {
             let len = if matches!(block, Block::ProtectedPage { .. }) { self.geometry.page_len() } else { BLOCK_LEN };
             places.push((self.geometry.offset(entry.live_page()), len));
         }
-        if let RegularList::Listed(rows) = &metadata.regular_list {
+        if let Some(RegularList::Listed(rows)) = list {
             places.extend(rows.iter().map(|(page, _)| (self.geometry.offset(*page), self.geometry.page_len())));
         }
         let mut buffer = vec![0; self.geometry.page_len().max(BLOCK_LEN)];
@@ -217,10 +221,11 @@ impl Verdict {
     /// The verdict on a file that was made just now.
     fn first() -> Verdict {
         Verdict {
+            candidate: Candidate::Slot(0),
             copy: TwinCopy::A,
             generation: 1,
             slot: 0,
-            adopted: false,
+            proved: false,
             passed_over: None,
             void_slots: [false; 2],
             void_metadata: [false; 2],

@@ -14,9 +14,25 @@ pub enum Verification {
     Always,
 }
 
+/// How a commit becomes durable.
+///
+/// Either way it is durable when it returns, and after a crash it happened as a whole or not at all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Durability {
+    /// With one sync where the commit can prove itself after a crash: where it is small and writes nothing but protected
+    /// pages, allocations and the header. Every other commit takes two.
+    #[default]
+    OneBarrier,
+    /// With two syncs, one before and one behind the record that names the commit. Slower; after bit rot in that very record
+    /// of a file that was not closed the commit is still found.
+    TwoBarriers,
+}
+
 /// See the head of this file.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct EngineOptions {
+    pub(crate) durability: Durability,
     /// The most bytes by which a file grows at once, if no call needs more.
     pub(crate) growth_limit: u64,
     /// Grow without allocating; the space of a page is allocated when it is handed out.

@@ -96,6 +96,16 @@ pub enum Mistake {
     ProbeBeforeTheVerdictIsDurable,
     /// Section 6: the block in which coherence is probed is still in flight in the first commit.
     ProbeLeftInFlight,
+    /// I3: a small commit passes one barrier though stores through the map wait for one.
+    OneBarrierDespiteStores,
+    /// I3: a small commit passes one barrier though it writes regular pages.
+    OneBarrierDespiteRegularPages,
+    /// I3: a commit of one barrier counts whether or not the protected pages that it wrote are there.
+    NewestCommitWithoutProof,
+    /// Section 6: a small commit that proved itself is not written again.
+    ProvedCommitNotWrittenAgain,
+    /// Section 5: a slot says what its own commit changed, and not what those before it did.
+    RowsOfTheLastCommitAlone,
 }
 
 #[cfg(diptych_planted)]

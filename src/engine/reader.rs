@@ -9,8 +9,8 @@ use std::path::Path;
 use crate::block::{Block, PageKind};
 use crate::error::{Error, Result};
 use crate::format::{
-    BLOCK_LEN, BlockBytes, ChecksumKey, DecodedLeaf, Defect, Metadata, NODE_FANOUT, Node, PAGES_PER_LEAF, PageCounts,
-    RegularList, TableKind, TwinEntry, decode_leaf,
+    BLOCK_LEN, BlockBytes, ChecksumKey, DecodedLeaf, Defect, IDENTITY_OFFSET, METADATA_OFFSETS, Metadata, NODE_FANOUT,
+    Node, PAGES_PER_LEAF, PageCounts, RegularList, SLOT_OFFSETS, Slot, TableKind, TwinEntry, decode_leaf,
 };
 use crate::storage::Storage;
 
@@ -20,8 +20,14 @@ use super::planted::{Mistake, is_planted};
 use super::state::State;
 use super::twin_table::{TwinTable, node_block};
 
+/// The metadata is the state only together with what a slot says on top of it.
+pub(super) const CHANGES_IN_SLOTS: u64 = 1;
+
 /// Feature bits that this version of the crate knows; a file that requires others is refused.
-pub(super) const KNOWN_FEATURES: u64 = 0;
+pub(super) const KNOWN_FEATURES: u64 = CHANGES_IN_SLOTS;
+
+/// A call that fails is made so often before what it reads counts as unreadable.
+pub(super) const READ_ATTEMPTS: usize = 3;
 
 /// What it takes to read a file's blocks and pages.
 #[derive(Clone, Copy)]
@@ -99,22 +105,15 @@ impl<'a> Reader<'a> {
         self.check_checksum(Block::ProtectedPage { id: index + 1 }, entry, scratch)
     }
 
-    /// Reads all that a metadata copy names, protected and regular pages apart.
+    /// Reads all that a metadata copy names, protected and regular pages apart. Who owns the pages is not checked yet.
     pub(super) fn state(&self, metadata: &Metadata, copy: Block) -> Result<State> {
-        let page = self.metadata_page(copy);
+        let page = self.reserved_page(copy);
         let unknown = metadata.required_features & !KNOWN_FEATURES;
         if unknown != 0 {
             return Err(Error::UnknownFeatures { expected: KNOWN_FEATURES, found: metadata.required_features });
         }
         let total_pages = metadata.total_pages;
-        if total_pages < self.geometry.first_page() || total_pages > self.geometry.capacity() {
-            let expected = total_pages.clamp(self.geometry.first_page(), self.geometry.capacity());
-            return Err(Defect { field: "total pages", expected, found: total_pages }.at(copy, page));
-        }
-        let expected = self.geometry.offset(total_pages);
-        if expected > self.len {
-            return Err(Error::Truncated { expected, found: self.len });
-        }
+        self.check_total(total_pages).map_err(|wrong| wrong.at(copy, page))?;
 
         let parent = Parent { total_pages, generation: metadata.generation };
         let leaf_table = self.table(TableKind::FreeMap, metadata, parent)?;
@@ -130,14 +129,48 @@ impl<'a> Reader<'a> {
             directory,
         };
         self.check_counts(&state, copy)?;
-        self.check_owners(&state, parent)?;
-        self.check_list(&state, &metadata.regular_list)?;
         Ok(state)
     }
 
-    fn metadata_page(&self, copy: Block) -> u64 {
-        let Block::Metadata(copy) = copy else { return 0 };
-        self.geometry.page_at(crate::format::METADATA_OFFSETS[copy.index()])
+    /// What a slot says on top of the `root` that its metadata says.
+    pub(super) fn state_of_slot(&self, root: &State, carries: bool, slot: &Slot, block: Block) -> Result<State> {
+        let page = self.reserved_page(block);
+        if slot.is_checkpoint() {
+            check_all(totals(&root.counts, root.total_pages, &slot.counts, slot.total_pages), block, page)?;
+            check_all([("application header", 1, u64::from(slot.header == root.header))], block, page)?;
+            return Ok(root.clone());
+        }
+        check_all([("required features", CHANGES_IN_SLOTS, if carries { CHANGES_IN_SLOTS } else { 0 })], block, page)?;
+        self.check_total(slot.total_pages).map_err(|wrong| wrong.at(block, page))?;
+        if slot.total_pages < root.total_pages {
+            let (expected, found) = (root.total_pages, slot.total_pages);
+            return Err(Defect { field: "total pages", expected, found }.at(block, page));
+        }
+        let state = root.with_changes(slot).map_err(|defect| defect.at(block, page))?;
+        for (leaf, _) in state.free_map.leaves() {
+            self.check_ends(&state.free_map, leaf, slot.total_pages).map_err(|defect| defect.at(block, page))?;
+        }
+        self.check_counts(&state, block)?;
+        Ok(state)
+    }
+
+    /// A file has room for its reserved region, no more pages than there are numbers, and is as long as it says.
+    fn check_total(&self, total_pages: u64) -> Result<(), Wrong> {
+        if total_pages < self.geometry.first_page() || total_pages > self.geometry.capacity() {
+            let expected = total_pages.clamp(self.geometry.first_page(), self.geometry.capacity());
+            return Err(Wrong::Total(Defect { field: "total pages", expected, found: total_pages }));
+        }
+        let expected = self.geometry.offset(total_pages);
+        if expected > self.len { Err(Wrong::Length { expected, found: self.len }) } else { Ok(()) }
+    }
+
+    /// The page in which a block of the reserved region begins.
+    pub(super) fn reserved_page(&self, block: Block) -> u64 {
+        self.geometry.page_at(match block {
+            Block::Slot(slot) => SLOT_OFFSETS[usize::from(slot)],
+            Block::Metadata(copy) => METADATA_OFFSETS[copy.index()],
+            _ => IDENTITY_OFFSET,
+        })
     }
 
     /// Reads the nodes of a table, the highest level first.
@@ -207,17 +240,17 @@ impl<'a> Reader<'a> {
             let generation = if is_planted(Mistake::StaleLeafAccepted) { entry.generation } else { generation };
             check_all([("index", index, found), ("generation", entry.generation, generation)], block, page)?;
             free_map.insert(index, bits);
-            self.check_ends(&free_map, index, parent).map_err(|defect| defect.at(block, page))?;
+            self.check_ends(&free_map, index, parent.total_pages).map_err(|defect| defect.at(block, page))?;
         }
         Ok(free_map)
     }
 
     /// Pages past the end belong to nobody, those of the reserved region to the engine.
-    fn check_ends(&self, free_map: &FreeMap, leaf: u64, parent: Parent) -> Result<(), Defect> {
+    fn check_ends(&self, free_map: &FreeMap, leaf: u64, total_pages: u64) -> Result<(), Defect> {
         let first = leaf * PAGES_PER_LEAF;
         let within = |page: u64| page.saturating_sub(first).min(PAGES_PER_LEAF);
         let other = |pages, kind| free_map.leaf(leaf).and_then(|leaf| leaf.first_other(pages, kind));
-        if let Some(page) = other(within(parent.total_pages)..PAGES_PER_LEAF, PageKind::Free) {
+        if let Some(page) = other(within(total_pages)..PAGES_PER_LEAF, PageKind::Free) {
             return Err(Defect { field: "kind of a page past the end", expected: 0, found: first + page });
         }
         if let Some(page) = other(0..within(self.geometry.first_page()), PageKind::Engine) {
@@ -226,8 +259,8 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// The counts in the metadata against the bits.
-    pub(super) fn check_counts(&self, state: &State, copy: Block) -> Result<()> {
+    /// The counts in the metadata, or in a slot, against the bits.
+    pub(super) fn check_counts(&self, state: &State, block: Block) -> Result<()> {
         let mut counts = PageCounts { protected: state.directory.iter().count() as u64, ..PageCounts::default() };
         for (_, leaf) in state.free_map.leaves() {
             let [regular, engine, table_owned] = leaf.counts();
@@ -238,17 +271,13 @@ impl<'a> Reader<'a> {
         if state.free_map.leaf(0).is_none() {
             counts.engine += self.geometry.first_page();
         }
-        let expectations = [
-            ("regular pages", counts.regular, state.counts.regular),
-            ("engine pages", counts.engine, state.counts.engine),
-            ("table-owned pages", counts.table_owned, state.counts.table_owned),
-            ("protected pages", counts.protected, state.counts.protected),
-        ];
-        check_all(expectations, copy, self.metadata_page(copy))
+        let expectations = totals(&counts, state.total_pages, &state.counts, state.total_pages);
+        check_all(expectations, block, self.reserved_page(block))
     }
 
     /// I6: every page of the engine's has one owner, and every copy is a page of the engine's.
-    pub(super) fn check_owners(&self, state: &State, parent: Parent) -> Result<()> {
+    pub(super) fn check_owners(&self, state: &State) -> Result<()> {
+        let parent = Parent { total_pages: state.total_pages, generation: state.generation };
         let mut claimed: Vec<(u64, Block)> = Vec::new();
         let block_run = self.geometry.pages_per_block();
         for (block, entry) in state.twins() {
@@ -277,7 +306,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The pages that the metadata lists are regular pages of its state.
-    fn check_list(&self, state: &State, list: &RegularList) -> Result<()> {
+    pub(super) fn check_list(&self, state: &State, list: &RegularList) -> Result<()> {
         let RegularList::Listed(rows) = list else { return Ok(()) };
         for (page, _) in rows.iter().copied() {
             // Behind the end all are free, as was checked before.
@@ -290,19 +319,24 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Whether everything that the commit of this state wrote is there: its protected pages, and the regular pages that it
-    /// listed. `Ok(Some(page))` is a regular page that holds something else.
-    pub(super) fn prove(&self, state: &State, metadata: &Metadata) -> Result<Option<u64>> {
+    /// Whether the live copies of protected pages are there: those that a commit wrote, to prove it.
+    pub(super) fn prove_twins(&self, written: impl Iterator<Item = (u64, TwinEntry)>) -> Result<()> {
         let mut scratch = vec![0; self.geometry.page_len()];
-        for (index, entry) in state.directory.iter().filter(|(_, entry)| entry.generation == state.generation) {
+        for (index, entry) in written {
             self.verify_protected(index, &entry, &mut scratch)?;
         }
+        Ok(())
+    }
+
+    /// A regular page that does not hold what the commit that listed it wrote.
+    pub(super) fn page_that_differs(&self, state: &State, list: &RegularList) -> Result<Option<u64>> {
         let skipped = is_planted(Mistake::AdoptionWithoutTheListOfRegularPages)
             || is_planted(Mistake::ChecksumsSkippedWhereACountIsZero) && state.counts.protected == 0;
-        let RegularList::Listed(rows) = &metadata.regular_list else { return Ok(None) };
+        let RegularList::Listed(rows) = list else { return Ok(None) };
         if skipped {
             return Ok(None);
         }
+        let mut scratch = vec![0; self.geometry.page_len()];
         for (page, checksum) in rows.iter().copied() {
             self.read(&mut scratch, self.geometry.offset(page))?;
             if self.key.checksum(&scratch) != checksum {
@@ -311,6 +345,32 @@ impl<'a> Reader<'a> {
         }
         Ok(None)
     }
+}
+
+/// Why a total is not that of the file.
+enum Wrong {
+    Total(Defect),
+    Length { expected: u64, found: u64 },
+}
+
+impl Wrong {
+    fn at(self, block: Block, page: u64) -> Error {
+        match self {
+            Wrong::Total(defect) => defect.at(block, page),
+            Wrong::Length { expected, found } => Error::Truncated { expected, found },
+        }
+    }
+}
+
+/// The totals that should be, and those that are.
+fn totals(counts: &PageCounts, total: u64, found: &PageCounts, found_total: u64) -> [(&'static str, u64, u64); 5] {
+    [
+        ("regular pages", counts.regular, found.regular),
+        ("engine pages", counts.engine, found.engine),
+        ("table-owned pages", counts.table_owned, found.table_owned),
+        ("protected pages", counts.protected, found.protected),
+        ("total pages", total, found_total),
+    ]
 }
 
 pub(super) fn kind_bits(kind: PageKind) -> u64 {

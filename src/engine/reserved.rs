@@ -6,18 +6,24 @@ use crate::block::{Block, TwinCopy};
 use crate::error::{Error, Result};
 use crate::format::{
     BLOCK_LEN, BlockBytes, ChecksumKey, Defect, FORMAT_VERSION, IDENTITY_MAGIC, IDENTITY_OFFSET, Identity,
-    IdentityDefect, METADATA_OFFSETS, Metadata, MetadataRecord, SLOT_OFFSETS, SlotRecord, encode_void,
+    IdentityDefect, METADATA_OFFSETS, Metadata, MetadataRecord, SLOT_OFFSETS, Slot, SlotRecord, encode_void,
 };
 use crate::ids::FileId;
 use crate::storage::Storage;
 
 use super::planted::{Mistake, is_planted};
-use super::reader::{KNOWN_FEATURES, Reader};
-use super::recovery::{Evidence, MetadataEvidence, Proof, Refusal, SlotEvidence, Verdict, Walk, choose};
+use super::reader::{CHANGES_IN_SLOTS, KNOWN_FEATURES, READ_ATTEMPTS, Reader};
+use super::recovery::{
+    Candidate, Claim, Evidence, MetadataEvidence, Proof, Refusal, SlotEvidence, Verdict, Walk, choose,
+};
+use super::root::Root;
 use super::state::State;
 
-/// A call that fails is made so often before what it reads counts as unreadable.
-const READ_ATTEMPTS: usize = 3;
+/// What the verdict names, as it was read.
+pub(super) struct Found {
+    pub(super) root: Root,
+    pub(super) live: State,
+}
 
 /// See the head of this file.
 pub(super) struct Reserved {
@@ -46,6 +52,15 @@ impl Reserved {
                     break;
                 }
             }
+        }
+        let known = failures.iter().position(Option::is_none);
+        let fails = |at: usize| storage.read_at(&mut [0; BLOCK_LEN], at as u64 * BLOCK_LEN as u64).is_err();
+        if failures.iter().any(Option::is_some)
+            && known.is_none_or(fails)
+            && let Some(error) = first_failure(&mut failures, storage)
+        {
+            // It is not a sector that cannot be read but the disk, which says nothing of what is there.
+            return Err(error);
         }
         let readable = |at: usize| match &failures[at] {
             None => Ok(()),
@@ -83,15 +98,19 @@ impl Reserved {
     }
 
     fn evidence(&self, key: ChecksumKey) -> Evidence {
-        let slots = self.slots.map(|slot| match slot {
-            Ok(SlotRecord::Commit(slot)) => SlotEvidence::Commit(slot),
-            Ok(SlotRecord::Void { .. }) => SlotEvidence::Void,
-            Err(defect) => SlotEvidence::Bad(defect),
+        let slots = self.slots.each_ref().map(|record| match record {
+            Ok(SlotRecord::Commit(slot)) => {
+                let block = SlotRecord::Commit(slot.clone()).encode(self.identity.file_id);
+                SlotEvidence::Commit(Claim::new(slot, key.checksum(&block)))
+            }
+            Ok(SlotRecord::Void { generation }) => SlotEvidence::Void { generation: *generation },
+            Err(defect) => SlotEvidence::Bad(*defect),
         });
         let metadata = TwinCopy::BOTH.map(|copy| match &self.metadata[copy.index()] {
             Ok(metadata) => MetadataEvidence::Commit {
                 generation: metadata.generation,
-                checksum: key.checksum(&self.blocks[METADATA_AT + copy.index()]),
+                checksum: self.metadata_checksum(copy, key),
+                carries: carries(metadata),
             },
             Err(None) => MetadataEvidence::Void,
             Err(Some(defect)) => MetadataEvidence::Bad(*defect),
@@ -103,10 +122,10 @@ impl Reserved {
     /// or cannot be read as void records. The slot of an adopted state is not among them yet.
     pub(super) fn settled(&self, verdict: &Verdict) -> ([BlockBytes; 2], [BlockBytes; 2]) {
         let file_id = self.identity.file_id;
-        let slots = std::array::from_fn(|at| match self.slots[at] {
+        let slots = std::array::from_fn(|at| match &self.slots[at] {
             _ if !verdict.void_slots[at] || is_planted(Mistake::RefusedSlotLeftStanding) => self.blocks[SLOTS_AT + at],
             Ok(SlotRecord::Commit(slot)) => encode_void(slot.generation, file_id),
-            Ok(SlotRecord::Void { generation }) => encode_void(generation, file_id),
+            Ok(SlotRecord::Void { generation }) => encode_void(*generation, file_id),
             Err(_) => encode_void(0, file_id),
         });
         let copies = std::array::from_fn(|at| match &self.metadata[at] {
@@ -124,30 +143,26 @@ impl Reserved {
         self.metadata[verdict.copy.index()].as_ref().expect("the verdict names a whole copy of the metadata")
     }
 
-    /// The verdict, and the state that it names.
-    pub(super) fn decide(&mut self, reader: &Reader<'_>, take_older: bool) -> Result<(Verdict, State)> {
+    /// The verdict, and what it names.
+    pub(super) fn decide(&mut self, reader: &Reader<'_>, take_older: bool) -> Result<(Verdict, Found)> {
         let newest = self.metadata.iter().flatten().max_by_key(|metadata| metadata.generation);
         if let Some(newest) = newest.filter(|newest| newest.required_features & !KNOWN_FEATURES != 0) {
             // Nothing can be said about a commit of a newer version of the crate, and so nothing may be refused.
             return Err(Error::UnknownFeatures { expected: KNOWN_FEATURES, found: newest.required_features });
         }
-        let mut states: [Option<State>; 2] = [None, None];
-        let mut walk = |copy: TwinCopy, proof: Proof| {
-            let Ok(metadata) = &self.metadata[copy.index()] else { unreachable!("only whole copies are walked") };
-            let walked = reader.state(metadata, Block::Metadata(copy)).and_then(|state| {
-                let proves = proof == Proof::Unnamed && !is_planted(Mistake::AdoptionWithoutProof);
-                let differs = if proves { reader.prove(&state, metadata)? } else { None };
-                states[copy.index()] = Some(state);
-                Ok(differs)
-            });
-            match walked {
-                Ok(None) => Walk::Verifies,
-                Ok(Some(page)) => Walk::PageDiffers { page },
-                Err(error) if error.is_io() => Walk::Unreadable(error),
-                Err(error) => Walk::Fails(error),
-            }
+        let key = reader.key;
+        let mut walked = Vec::new();
+        let mut walk = |candidate: Candidate, proof: Proof| {
+            let found = self.walk(reader, candidate, proof);
+            found.map_or_else(
+                |walk| walk,
+                |found| {
+                    walked.push((candidate, found));
+                    Walk::Verifies
+                },
+            )
         };
-        let chosen = choose(&self.evidence(reader.key), take_older, &mut walk);
+        let chosen = choose(&self.evidence(key), take_older, &mut walk);
         // Where blocks that could not be read are missed, the call that failed is the reason, and it may succeed next time.
         let missed = matches!(chosen, Err(Refusal::Block(..)));
         if missed && let Some(error) = first_failure(&mut self.failures, reader.storage) {
@@ -158,9 +173,105 @@ impl Reserved {
             Refusal::Block(block, defect) => defect.at(block, reader.geometry.page_at(reserved_offset(block))),
             Refusal::Ambiguous { candidate, stands, page } => Error::Ambiguous { candidate, stands, page },
         })?;
-        let state = states[verdict.copy.index()].take();
-        Ok((verdict, state.expect("the verdict names a copy that was walked")))
+        let found = walked.into_iter().rev().find(|(candidate, _)| *candidate == verdict.candidate);
+        let (_, found) = found.expect("the verdict names a candidate that was walked");
+        Ok((verdict, found))
     }
+
+    fn metadata_checksum(&self, copy: TwinCopy, key: ChecksumKey) -> u64 {
+        key.checksum(&self.blocks[METADATA_AT + copy.index()])
+    }
+
+    /// What a candidate names. What may be in flight may be unreadable, and is missing then; a disk that cannot be read says
+    /// nothing of what is there.
+    fn walk(&self, reader: &Reader<'_>, candidate: Candidate, proof: Proof) -> Result<Found, Walk> {
+        let copy = match candidate {
+            Candidate::Metadata(copy) => copy,
+            Candidate::Slot(at) => self.slot(at).copy,
+        };
+        let Ok(metadata) = &self.metadata[copy.index()] else { unreachable!("only whole copies are walked") };
+        let needs_proof = proof == Proof::Needed;
+        let mut walk = || match candidate {
+            Candidate::Metadata(copy) => self.walk_metadata(reader, copy, metadata, needs_proof),
+            Candidate::Slot(at) => self.walk_slot(reader, at, metadata, needs_proof),
+        };
+        if !needs_proof || !carries(metadata) {
+            return walk();
+        }
+        let decided = (1..READ_ATTEMPTS).map(|_| walk()).find(|walked| !matches!(walked, Err(Walk::Unreadable(_))));
+        let at = reserved_offset(Block::Metadata(copy));
+        match decided.unwrap_or_else(&mut walk) {
+            Err(Walk::Unreadable(error)) if reader.read(&mut [0; BLOCK_LEN], at).is_ok() => Err(Walk::Unproved(error)),
+            walked => walked,
+        }
+    }
+
+    fn slot(&self, at: usize) -> &Slot {
+        let Ok(SlotRecord::Commit(slot)) = &self.slots[at] else { unreachable!("only commits are walked") };
+        slot
+    }
+
+    /// What a copy of the metadata says by itself.
+    fn walk_metadata(
+        &self,
+        reader: &Reader<'_>,
+        copy: TwinCopy,
+        metadata: &Metadata,
+        needs_proof: bool,
+    ) -> Result<Found, Walk> {
+        let root = reader.state(metadata, Block::Metadata(copy)).map_err(failed)?;
+        reader.check_owners(&root).map_err(failed)?;
+        reader.check_list(&root, &metadata.regular_list).map_err(failed)?;
+        if needs_proof && !is_planted(Mistake::AdoptionWithoutProof) {
+            let written = root.directory.iter().filter(|(_, entry)| entry.generation == root.generation);
+            reader.prove_twins(written).map_err(failed)?;
+            if let Some(page) = reader.page_that_differs(&root, &metadata.regular_list).map_err(failed)? {
+                return Err(Walk::PageDiffers { page });
+            }
+        }
+        let live = root.clone();
+        let checksum = self.metadata_checksum(copy, reader.key);
+        // Its slot is written behind a barrier.
+        Ok(Found { root: Root::new(root, copy, checksum, carries(metadata), true), live })
+    }
+
+    /// What a slot says, on top of the metadata that it names.
+    fn walk_slot(&self, reader: &Reader<'_>, at: usize, metadata: &Metadata, needs_proof: bool) -> Result<Found, Walk> {
+        let slot = self.slot(at);
+        let copy = slot.copy;
+        let root = reader.state(metadata, Block::Metadata(copy)).map_err(failed)?;
+        let live = reader.state_of_slot(&root, carries(metadata), slot, slot_at(at)).map_err(failed)?;
+        reader.check_owners(&live).map_err(failed)?;
+        if slot.is_checkpoint() {
+            reader.check_list(&live, &metadata.regular_list).map_err(failed)?;
+        }
+        if needs_proof && !is_planted(Mistake::NewestCommitWithoutProof) {
+            let proved = if slot.is_checkpoint() {
+                reader.prove_twins(live.directory.iter().filter(|(_, entry)| entry.generation == slot.generation))
+            } else {
+                let written = slot.rows.entries_at(slot.generation);
+                reader.prove_twins(written.map(|index| (index, live.directory.get(index))))
+            };
+            proved.map_err(|error| if error.is_io() { Walk::Unreadable(error) } else { Walk::Unproved(error) })?;
+        }
+        let behind_barrier = slot.behind_barrier || !slot.is_checkpoint();
+        let checksum = self.metadata_checksum(copy, reader.key);
+        let root = Root::new(root, copy, checksum, carries(metadata), behind_barrier);
+        Ok(Found { root: root.with_rows(&slot.rows), live })
+    }
+}
+
+fn slot_at(at: usize) -> Block {
+    Block::Slot(u8::from(at != 0))
+}
+
+/// Whether small commits may stand on metadata.
+fn carries(metadata: &Metadata) -> bool {
+    metadata.required_features & CHANGES_IN_SLOTS != 0
+}
+
+fn failed(error: Error) -> Walk {
+    if error.is_io() { Walk::Unreadable(error) } else { Walk::Fails(error) }
 }
 
 fn first_failure(failures: &mut [Option<io::Error>; 5], storage: &dyn Storage) -> Option<Error> {

@@ -11,12 +11,13 @@ use crate::ids::FileId;
 use crate::storage::{Barrier, FileStorage, Region, Storage};
 
 use super::new_file::NewFile;
-use super::{Engine, EngineOptions, Owned, Verification};
+use super::{Durability, Engine, EngineOptions, Owned, Verification};
 
 mod bad_files;
 
 fn options() -> EngineOptions {
     EngineOptions {
+        durability: Durability::default(),
         growth_limit: 64 << 20,
         sparse: false,
         verification: Verification::FirstTouch,

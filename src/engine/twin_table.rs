@@ -300,6 +300,38 @@ impl TwinTable {
         })
     }
 
+    /// Whether the table is still that of `base`, of which it began as a clone.
+    pub(super) fn is(&self, base: &TwinTable) -> bool {
+        let mut levels = self.levels.iter().zip(&base.levels);
+        self.levels.len() == base.levels.len()
+            && self.top == base.top
+            && levels.all(|(nodes, old)| nodes.changed_since(old).is_empty())
+    }
+
+    /// Whether the nodes are those of `base`, of which the table began as a clone, whatever entries of items they hold.
+    pub(super) fn has_nodes_of(&self, base: &TwinTable) -> bool {
+        let mut above = self.levels.iter().zip(&base.levels).skip(1);
+        self.levels.len() == base.levels.len()
+            && (self.levels.is_empty() || self.top == base.top)
+            && above.all(|(nodes, old)| nodes.changed_since(old).is_empty())
+    }
+
+    /// Indexes of the items whose entries differ from those of `base`, which has the same nodes.
+    pub(super) fn entries_changed_since(&self, base: &TwinTable) -> Vec<u64> {
+        let (Some(nodes), Some(old)) = (self.levels.first(), base.levels.first()) else {
+            let differs = |at: &u64| self.get(*at) != base.get(*at);
+            return (0..TOP_LEN as u64).filter(differs).collect();
+        };
+        let changed = nodes.changed_since(old).into_iter();
+        let items = changed.flat_map(|node| node * FANOUT..(node + 1) * FANOUT);
+        items.filter(|index| self.get(*index) != base.get(*index)).collect()
+    }
+
+    /// Whether the entry of an item can be set without [making room](Self::make_room).
+    pub(super) fn has_room(&self, index: u64) -> bool {
+        index < self.capacity() && (self.levels.is_empty() || !self.node_entry((0, index / FANOUT)).is_empty())
+    }
+
     /// Turns over every node that differs from `base`, lower levels first, so that a node holds what became of the
     /// nodes below it; `write` gets each block and the page where it goes.
     pub(super) fn turn_over_nodes<E>(

@@ -43,7 +43,7 @@ use super::checksum::{check_crc, put_crc};
 use super::field::Field;
 #[cfg(test)]
 use super::field::FieldSpec;
-use super::superblock::{Identity, check_page_size};
+use super::identity::{Identity, check_page_size};
 use super::twin::{MAX_TABLE_HEIGHT, TwinEntry, decode_entries, encode_entries};
 use super::void::Void;
 use super::{BLOCK_LEN, BlockBytes, Defect, FORMAT_VERSION, HEADER_LEN, check_at_most, check_equal, check_generation};
@@ -353,7 +353,7 @@ mod tests {
         Metadata, MetadataRecord, PageCounts, REGULAR_LIST_LEN, ROW_CHECKSUM, ROW_PAGE, RegularList, TOP_LEN, TableTop,
     };
     use crate::block::TwinCopy;
-    use crate::format::superblock::Identity;
+    use crate::format::identity::Identity;
     use crate::format::twin::TwinEntry;
     use crate::format::{BLOCK_LEN, Defect, HEADER_LEN, MAX_GENERATION, encode_void, specimen};
     use crate::ids::FileId;
@@ -441,7 +441,7 @@ mod tests {
         assert_eq!(
             specimen::hex(&metadata().encode()[..]),
             [
-                "0000: 4449506d657461000000000000400000",
+                "0000: 4449506d657461000100000000400000",
                 "0016: 30313233343536373839616263646566",
                 "0032: 42000000000000000201000000000000",
                 "0048: 04030000000000000000000000000000",
@@ -457,7 +457,7 @@ mod tests {
                 "1312: 83000000000000005251000000000000",
                 "1328: 81000000000000008887868584838281",
                 "1344: 91000000000000009897969594939291",
-                "4080: 000000000000000000000000332adce3"
+                "4080: 0000000000000000000000007d18c766"
             ]
         );
         let behind_barrier = Metadata { regular_list: RegularList::BehindBarrier, ..metadata() }.encode();
@@ -484,7 +484,7 @@ mod tests {
             MetadataRecord::decode(&block).unwrap_err()
         };
         let defect = |field, expected, found| Defect { field, expected, found };
-        assert_eq!(defect_after(|block| Metadata::VERSION.put_u32(block, 1)), defect("format version", 0, 1));
+        assert_eq!(defect_after(|block| Metadata::VERSION.put_u32(block, 2)), defect("format version", 1, 2));
         assert_eq!(defect_after(|block| Metadata::PAGE_SIZE.put_u32(block, 3000)), defect("page size", 4096, 3000));
         assert_eq!(defect_after(|block| Metadata::GENERATION.put_u64(block, 0)), defect("generation", 1, 0));
         assert_eq!(defect_after(|block| Metadata::FREE_MAP_HEIGHT.put_u32(block, 7)), defect("free-map height", 6, 7));

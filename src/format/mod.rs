@@ -28,24 +28,28 @@
 //! Nothing here compares a block with what its parent says of it (file id of the metadata, index, level, generation,
 //! keyed checksum): that is the engine's, which knows the parent.
 
+mod change_rows;
 mod checksum;
 mod field;
+mod identity;
 mod leaf;
 mod metadata;
+mod slot;
 #[cfg(test)]
 mod specimen;
 #[cfg(test)]
 mod structures;
-mod superblock;
 mod twin;
 mod void;
 
+pub(crate) use change_rows::{ChangeRows, MapWord, PlacedTwin, TurnedTwin};
 pub(crate) use checksum::ChecksumKey;
+pub(crate) use identity::{IDENTITY_MAGIC, Identity, IdentityDefect};
 pub(crate) use leaf::{DecodedLeaf, LEAF_WORDS, LeafBits, PAGES_PER_LEAF, decode_leaf, encode_leaf};
 pub(crate) use metadata::{Metadata, MetadataRecord, PageCounts, REGULAR_LIST_LEN, RegularList, TOP_LEN, TableTop};
+pub(crate) use slot::{Slot, SlotRecord};
 #[cfg(test)]
 pub(crate) use structures::{Cell, STRUCTURES, Structure};
-pub(crate) use superblock::{IDENTITY_MAGIC, Identity, IdentityDefect, Slot, SlotRecord};
 pub(crate) use twin::{NODE_FANOUT, Node, TableKind, TwinEntry, encode_node};
 pub(crate) use void::encode_void;
 
@@ -62,7 +66,7 @@ pub(crate) const BLOCK_LEN: usize = 4096;
 pub(crate) type BlockBytes = [u8; BLOCK_LEN];
 
 /// The version of the format that this crate reads and writes.
-pub(crate) const FORMAT_VERSION: u32 = 0;
+pub(crate) const FORMAT_VERSION: u32 = 1;
 
 /// Offset of the identity in bytes.
 pub(crate) const IDENTITY_OFFSET: u64 = 0;

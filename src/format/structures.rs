@@ -6,8 +6,9 @@
 
 use super::checksum::crc32;
 use super::field::FieldSpec;
+use super::identity::Identity;
 use super::metadata::Metadata;
-use super::superblock::{Identity, Slot};
+use super::slot::Slot;
 use super::twin::Node;
 use super::void::Void;
 use super::{BlockBytes, DecodedLeaf};
@@ -144,7 +145,13 @@ mod tests {
         }
         let parts = STRUCTURES.iter().flat_map(|structure| structure.fields).map(|field| field.parts);
         assert!(parts.clone().any(|parts| parts == TwinEntry::FIELDS));
-        let listed = STRUCTURES.iter().map(|structure| structure.caption).chain(["Reserved region", "Twin entry"]);
+        let listed = STRUCTURES.iter().map(|structure| structure.caption).chain([
+            "Reserved region",
+            "Twin entry",
+            "Free-map row",
+            "Turned row",
+            "Placed row",
+        ]);
         assert_eq!(found, listed.map(str::to_owned).collect());
     }
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use crate::engine::{Engine, EngineOptions, NewFile, Verification};
+use crate::engine::{Durability, Engine, EngineOptions, NewFile, Verification};
 use crate::error::{Error, Result};
 use crate::ids::FileId;
 use crate::storage::{DEFAULT_RESERVE, FileStorage, SimDisk};
@@ -47,6 +47,7 @@ impl PagerOptions {
     pub const fn new() -> Self {
         PagerOptions {
             engine: EngineOptions {
+                durability: Durability::OneBarrier,
                 growth_limit: 64 * MIB,
                 sparse: false,
                 verification: Verification::FirstTouch,
@@ -56,6 +57,12 @@ impl PagerOptions {
                 take_older: false,
             },
         }
+    }
+
+    /// How a commit becomes durable. [`Durability::OneBarrier`] if not said otherwise.
+    pub const fn durability(mut self, durability: Durability) -> Self {
+        self.engine.durability = durability;
+        self
     }
 
     /// The most bytes by which the file grows at once, unless a call needs more. Up to this size it doubles. 64 MiB if not

@@ -15,12 +15,14 @@ use crashlab::interrupted::{Interrupted, Left, Share};
 use crashlab::lab::{Lab, Start};
 use crashlab::operation::{End, Operation, Step};
 use crashlab::verify::{compare, verify};
-use diptych::{CallKind, CrashOptions, CrashPoint, Damage, Error, FaultPlan, Mistake, PagerOptions, SimDisk, plant};
+use diptych::{
+    CallKind, CrashOptions, CrashPoint, Damage, Durability, Error, FaultPlan, Mistake, PagerOptions, SimDisk, plant,
+};
 
 const P: usize = 4096;
 const BLOCK: u64 = 4096;
 
-const ALL: [Mistake; 42] = [
+const ALL: [Mistake; 47] = [
     Mistake::FirstBarrierDropped,
     Mistake::SecondBarrierDropped,
     Mistake::SlotWrittenBeforeTheBarrier,
@@ -63,17 +65,27 @@ const ALL: [Mistake; 42] = [
     Mistake::NoDirectorySyncAtOpen,
     Mistake::ProbeBeforeTheVerdictIsDurable,
     Mistake::ProbeLeftInFlight,
+    Mistake::OneBarrierDespiteStores,
+    Mistake::OneBarrierDespiteRegularPages,
+    Mistake::NewestCommitWithoutProof,
+    Mistake::ProvedCommitNotWrittenAgain,
+    Mistake::RowsOfTheLastCommitAlone,
 ];
 
 /// What is looked at, and how much was before.
 #[derive(Default)]
 struct Watch {
+    durability: Durability,
     looked_at: usize,
     part: &'static str,
     case: String,
 }
 
 impl Watch {
+    fn start(&self, start: Start) -> Lab<P> {
+        Lab::start_with(PagerOptions::new().durability(self.durability), start)
+    }
+
     fn look(&mut self, case: impl FnOnce() -> String) {
         self.looked_at += 1;
         self.case = case();
@@ -93,6 +105,7 @@ fn sequences() -> Vec<(&'static str, Vec<Operation>)> {
         ("alloc 2 protected pages", vec![AllocProtectedBulk(2)]),
         ("alloc, store, sync", vec![Alloc, Store(0, 0x53), Sync]),
         ("alloc, store, free, alloc", vec![Alloc, Store(0, 0x57), Free(0), Alloc]),
+        ("store, write a protected page", vec![Store(0, 0x5b), WriteProtected(1, 0x5c)]),
         ("store, free and alloc in one", vec![Store(0, 0x58), commit(vec![Step::Free(0), Step::Alloc])]),
         ("close, open", vec![Reopen]),
         ("set the header", vec![commit(vec![Step::Header(0x54)])]),
@@ -118,7 +131,7 @@ fn runs(watch: &mut Watch) {
     for (name, sequence) in sequences() {
         for start in Start::ALL {
             watch.look(|| format!("{name}, {start:?}"));
-            let mut lab = Lab::<P>::start(start);
+            let mut lab = watch.start(start);
             for operation in &sequence {
                 lab.run(operation).expect("nothing fails");
                 lab.compare();
@@ -128,7 +141,7 @@ fn runs(watch: &mut Watch) {
         }
     }
     watch.look(|| "close, open".into());
-    let mut lab = Lab::<P>::start(Start::Fresh);
+    let mut lab = watch.start(Start::Fresh);
     let syncs = lab.disk.calls(CallKind::SyncDirectory);
     lab.run(&Operation::Reopen).expect("nothing fails");
     assert!(lab.disk.calls(CallKind::SyncDirectory) > syncs, "opening syncs the directory");
@@ -165,7 +178,7 @@ fn power_cuts(watch: &mut Watch) {
     watch.part = "a power cut";
     for (name, sequence) in sequences() {
         for start in Start::ALL {
-            let mut lab = Lab::<P>::start(start);
+            let mut lab = watch.start(start);
             let (last, first) = sequence.split_last().expect("a sequence is not empty");
             first.iter().for_each(|operation| lab.run(operation).expect("nothing fails"));
             let (before, epoch) = (lab.model.clone(), lab.disk.epoch_count() - 1);
@@ -175,7 +188,7 @@ fn power_cuts(watch: &mut Watch) {
         }
     }
     // Few of the states show this one: all of them are looked at.
-    let mut lab = Lab::<P>::start(Start::JustGrown);
+    let mut lab = watch.start(Start::JustGrown);
     lab.run(&Operation::Reopen).expect("nothing fails");
     let (before, epoch) = (lab.model.clone(), lab.disk.epoch_count() - 1);
     let overwrites = vec![Step::Write(0, 0x57), Step::Write(1, 0x58)];
@@ -184,7 +197,7 @@ fn power_cuts(watch: &mut Watch) {
     cut(&interrupted, (4000, 14), watch, "close, open, overwrite 2 pages, JustGrown");
     let mut steps = vec![Step::AllocBulk(200)];
     steps.extend((0..200u8).map(|pick| Step::Write(pick, 0x61)));
-    let mut lab = Lab::<P>::start(Start::Fresh);
+    let mut lab = watch.start(Start::Fresh);
     let (before, epoch) = (lab.model.clone(), lab.disk.epoch_count() - 1);
     lab.run(&Operation::Transaction(steps, End::Commit)).expect("nothing fails");
     let interrupted = Interrupted::operation(&lab.disk, epoch, &before, &lab.model);
@@ -195,7 +208,7 @@ fn power_cuts(watch: &mut Watch) {
 fn second_syncs(watch: &mut Watch) {
     watch.part = "a success after a failed sync";
     watch.look(|| "store, sync fails, sync".into());
-    let mut lab = Lab::<P>::start(Start::HalfFull);
+    let mut lab = watch.start(Start::HalfFull);
     lab.run(&Operation::Store(0, 0x15)).expect("nothing fails");
     lab.disk.fail(FaultPlan::nth(CallKind::Barrier, 1));
     assert!(lab.run(&Operation::Sync).expect_err("the barrier fails").is_io());
@@ -205,7 +218,7 @@ fn second_syncs(watch: &mut Watch) {
     }
     // A commit that says that it succeeded outlives what is stored to its pages later.
     watch.look(|| "alloc and write a page, sync 2 fails, store, sync".into());
-    let mut lab = Lab::<P>::start(Start::Fresh);
+    let mut lab = watch.start(Start::Fresh);
     lab.disk.fail(FaultPlan::nth(CallKind::Barrier, 2));
     if lab.run(&Operation::Transaction(vec![Step::Alloc, Step::Write(0, 0x16)], End::Commit)).is_ok() {
         lab.run(&Operation::Store(0, 0x17)).expect("nothing fails any more");
@@ -240,7 +253,7 @@ fn cut_off_twice(watch: &mut Watch) {
         steps.extend(header);
         Operation::Transaction(steps, End::Commit)
     };
-    let mut lab = Lab::<P>::start(Start::HalfFull);
+    let mut lab = watch.start(Start::HalfFull);
     let (before, epoch) = (lab.model.clone(), lab.disk.epoch_count() - 1);
     lab.run(&step(Some(Step::Header(0x72)))).expect("nothing fails");
     let interrupted = Interrupted::operation(&lab.disk, epoch, &before, &lab.model);
@@ -264,7 +277,7 @@ fn recovery_cut_off(watch: &mut Watch) {
     let write = Operation::Transaction(vec![Step::Alloc, Step::Write(9, 7)], End::Commit);
     for (name, operation) in [("alloc 2 protected pages", Operation::AllocProtectedBulk(2)), ("alloc and write", write)]
     {
-        let mut lab = Lab::<P>::start(Start::HalfFull);
+        let mut lab = watch.start(Start::HalfFull);
         let (before, epoch) = (lab.model.clone(), lab.disk.epoch_count() - 1);
         lab.run(&operation).expect("nothing fails");
         let interrupted = Interrupted::operation(&lab.disk, epoch, &before, &lab.model);
@@ -305,7 +318,7 @@ fn recovery_cut_off(watch: &mut Watch) {
 fn damaged_blocks(watch: &mut Watch) {
     watch.part = "a bad block";
     for rounds in 0..2 {
-        let mut lab = Lab::<P>::start(Start::HalfFull);
+        let mut lab = watch.start(Start::HalfFull);
         (0..rounds).for_each(|_| lab.run(&Operation::WriteProtected(0, 0x33)).expect("nothing fails"));
         lab.run(&Operation::Reopen).expect("nothing fails");
         let whole = lab.disk.durable_image();
@@ -336,9 +349,13 @@ fn damaged_blocks(watch: &mut Watch) {
 }
 
 fn battery(watch: &mut Watch) {
-    for part in [runs, power_cuts, second_syncs, recovery_cut_off, damaged_blocks, cut_off_twice, failing_calls] {
-        part(watch);
+    for durability in [Durability::OneBarrier, Durability::TwoBarriers] {
+        watch.durability = durability;
+        for part in [runs, power_cuts, second_syncs, recovery_cut_off, damaged_blocks, cut_off_twice] {
+            part(watch);
+        }
     }
+    failing_calls(watch);
 }
 
 thread_local! {
@@ -408,8 +425,9 @@ fn every_planted_mistake_is_found() {
             survivors.push(mistake);
             continue;
         };
+        let barriers = if watch.durability == Durability::OneBarrier { "" } else { ", two barriers" };
         let (part, case, looked_at) = (watch.part, cell(&watch.case), watch.looked_at);
-        println!("| `{mistake:?}` | {part} | {} | {case} | {looked_at} |", cell(&message));
+        println!("| `{mistake:?}` | {part}{barriers} | {} | {case} | {looked_at} |", cell(&message));
     }
     assert_eq!(survivors, [], "nothing finds these");
 }

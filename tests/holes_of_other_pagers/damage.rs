@@ -1,17 +1,28 @@
 //! Flipped bits and forged files: what opening believes.
 
-use crashlab::forgery::{BLOCK, DIRECTORY_TOP, FREE_MAP_TOP, Forgery, NODE_ENTRIES, REGULAR_LIST, TOTAL_PAGES};
+use crashlab::forgery::{
+    BLOCK, DIRECTORY_TOP, FREE_MAP_TOP, Forgery, NODE_ENTRIES, REGULAR_LIST, SLOT_TOTAL_PAGES, TOTAL_PAGES,
+};
 use crashlab::lab::Lab;
 use crashlab::model::Model;
 use crashlab::operation::{End, Operation, Step};
 use crashlab::verify::compare;
-use diptych::{Block, Error, Pager, PagerOptions, SimDisk, SimImage};
+use diptych::{Block, Durability, Error, Pager, PagerOptions, SimDisk, SimImage};
 
 const P: usize = 4096;
 
-/// Both twins of everything have been written, and the newest commit allocated a page.
+/// Both twins of everything have been written, and the file was closed after small commits.
 fn specimen(protected: u8) -> (SimImage, Model) {
-    let mut lab = Lab::<P>::new();
+    specimen_of(PagerOptions::new(), protected)
+}
+
+/// The same, and the newest commit allocated a page, which its metadata lists.
+fn specimen_of_two_barriers(protected: u8) -> (SimImage, Model) {
+    specimen_of(PagerOptions::new().durability(Durability::TwoBarriers), protected)
+}
+
+fn specimen_of(options: PagerOptions, protected: u8) -> (SimImage, Model) {
+    let mut lab = Lab::<P>::with_options(options);
     lab.disk.record(false);
     let write = vec![Step::Alloc, Step::Write(255, 0x33), Step::WriteProtected(0, 0x44)];
     let mut operations =
@@ -83,21 +94,22 @@ const BITS: usize = 8 * 4096;
 
 #[test]
 fn no_flipped_bit_of_free_map_or_metadata_rolls_back_or_hands_a_page_out_twice() {
-    let (image, model) = specimen(2);
-    let forgery = Forgery::of(&image);
-    let live = forgery.live_metadata();
-    let leaf = forgery.live_copy(live + FREE_MAP_TOP);
-    let [a, b] = [0, 8].map(|copy| forgery.u64_at(live + FREE_MAP_TOP + copy) * BLOCK);
-    assert!(leaf == a || leaf == b);
-    // What is live is refused by name, whatever bit of it has changed; what is not is made good.
-    assert_eq!(flip_every_bit(&image, &model, live, BLOCK), [0, BITS]);
-    assert_eq!(flip_every_bit(&image, &model, leaf, BLOCK), [0, BITS]);
-    for other in [7 * BLOCK - live, a + b - leaf] {
-        assert_eq!(flip_every_bit(&image, &model, other, BLOCK), [BITS, 0]);
-    }
-    // Both slots, and the identity, can be told from the metadata.
-    for small in [0, BLOCK, 2 * BLOCK] {
-        assert_eq!(flip_every_bit(&image, &model, small, 64), [512, 0]);
+    for (image, model) in [specimen(2), specimen_of_two_barriers(2)] {
+        let forgery = Forgery::of(&image);
+        let live = forgery.live_metadata();
+        let leaf = forgery.live_copy(live + FREE_MAP_TOP);
+        let [a, b] = [0, 8].map(|copy| forgery.u64_at(live + FREE_MAP_TOP + copy) * BLOCK);
+        assert!(leaf == a || leaf == b);
+        // What is live is refused by name, whatever bit of it has changed; what is not is made good.
+        assert_eq!(flip_every_bit(&image, &model, live, BLOCK), [0, BITS]);
+        assert_eq!(flip_every_bit(&image, &model, leaf, BLOCK), [0, BITS]);
+        for other in [7 * BLOCK - live, a + b - leaf] {
+            assert_eq!(flip_every_bit(&image, &model, other, BLOCK), [BITS, 0]);
+        }
+        // Both slots, and the identity, can be told from the metadata.
+        for (at, len) in [(0, 64), (BLOCK, 320), (2 * BLOCK - 16, 16), (2 * BLOCK, 320), (3 * BLOCK - 16, 16)] {
+            assert_eq!(flip_every_bit(&image, &model, at, len), [usize::try_from(8 * len).expect("few"), 0]);
+        }
     }
 }
 
@@ -124,7 +136,8 @@ fn page_counts(total: u64) -> Vec<u64> {
 #[test]
 fn a_crafted_page_count_cuts_off_no_page_that_is_in_use() {
     let (image, model) = specimen(2);
-    // One commit more, which lists no page: a listed one is looked for by its number.
+    // One commit more, which lists no page: a listed one is looked for by its number. The slot of a closed file has the total
+    // a second time.
     let disk = SimDisk::from_image(image);
     let pager = PagerOptions::new().open_on::<P>(&disk).expect("it is whole");
     let mut lab = Lab::around(disk, pager, model);
@@ -147,11 +160,17 @@ fn a_crafted_page_count_cuts_off_no_page_that_is_in_use() {
             &format!("{crafted:#x} pages, slot stale")
         ));
         forgery.name_metadata();
+        let refused_with = |image: &SimImage, disk: &SimDisk, error: &Error| {
+            assert!(matches!(error, Error::Corrupt { .. } | Error::Truncated { .. }), "{crafted:#x}: {error}");
+            assert!(disk.cached_image() == *image, "{crafted:#x}: a failed open changes bytes");
+        };
+        let (disk, opened) = open(&forgery.image);
+        refused_with(&forgery.image, &disk, &opened.expect_err("the slot says another total"));
+        forgery.put_u64(forgery.live_slot() + SLOT_TOTAL_PAGES, crafted);
+        forgery.mend_slot();
         let (disk, opened) = open(&forgery.image);
         let Ok(pager) = opened else {
-            let error = opened.expect_err("it was no success");
-            assert!(matches!(error, Error::Corrupt { .. } | Error::Truncated { .. }), "{crafted:#x}: {error}");
-            assert!(disk.cached_image() == forgery.image, "{crafted:#x}: a failed open changes bytes");
+            refused_with(&forgery.image, &disk, &opened.expect_err("it was no success"));
             continue;
         };
         // Fewer pages than there are, and all that are in use among them: whoever forges that may.
@@ -224,31 +243,31 @@ fn mend_above(forgery: &mut Forgery, entry: u64) {
 
 #[test]
 fn every_stored_checksum_is_compared_at_every_link_of_the_chain() {
-    let (image, model) = specimen(30);
-    let forgery = Forgery::of(&image);
-    let live = forgery.live_metadata();
-    // Forged without a change it opens: the forger knows the format.
-    let mut whole = forgery.clone();
-    whole.mend_block(live);
-    whole.name_metadata();
-    assert!(whole.image == image);
-    is_exact(&open(&image).1.expect("it is whole"), &model);
+    for (image, model) in [specimen(30), specimen_of_two_barriers(30)] {
+        let forgery = Forgery::of(&image);
+        let live = forgery.live_metadata();
+        // Forged without a change it opens: the forger knows the format.
+        let mut whole = forgery.clone();
+        whole.mend_block(live);
+        whole.name_metadata();
+        assert!(whole.image == image);
+        is_exact(&open(&image).1.expect("it is whole"), &model);
 
-    break_links(&forgery, live + FREE_MAP_TOP, "a leaf");
-    break_links(&forgery, live + DIRECTORY_TOP, "a node");
-    for bit in 0..64 {
-        let mut slot = forgery.clone();
-        slot.put_u64(slot.live_slot() + 40, slot.u64_at(slot.live_slot() + 40) ^ 1 << bit);
-        slot.mend_slot();
-        is_refused_for(&slot.image, "checksum", &format!("bit {bit} of a slot's checksum"));
+        break_links(&forgery, live + FREE_MAP_TOP, "a leaf");
+        break_links(&forgery, live + DIRECTORY_TOP, "a node");
+        for bit in 0..64 {
+            let mut slot = forgery.clone();
+            slot.put_u64(slot.live_slot() + 40, slot.u64_at(slot.live_slot() + 40) ^ 1 << bit);
+            slot.mend_slot();
+            is_refused_for(&slot.image, "checksum", &format!("bit {bit} of a slot's checksum"));
+        }
+        let mut other = forgery.clone();
+        other.image.flip_bit(live + 200, 1);
+        other.mend_block(live);
+        is_refused_for(&other.image, "checksum", "metadata, CRC mended");
+        protected_pages_are_compared(&forgery, &model);
     }
-    let mut other = forgery.clone();
-    other.image.flip_bit(live + 200, 1);
-    other.mend_block(live);
-    is_refused_for(&other.image, "checksum", "metadata, CRC mended");
-
-    protected_pages_are_compared(&forgery, &model);
-    listed_pages_are_compared(&forgery);
+    listed_pages_are_compared(&Forgery::of(&specimen_of_two_barriers(30).0));
 }
 
 /// A protected page has no CRC, so all rests on what its entry holds.

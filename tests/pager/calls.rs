@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 
-use diptych::{Call, CallKind, FaultPlan, Pager, PagerOptions, SimDisk};
+use diptych::{Call, CallKind, Durability, FaultPlan, Pager, PagerOptions, SimDisk};
 
 use crate::places::{Place, assert_whole, failure};
 
@@ -130,10 +130,11 @@ fn a_sync_waits_for_what_was_stored_and_for_the_zeros_of_pages_that_were_used_be
 }
 
 #[test]
-fn a_commit_of_more_regular_pages_than_its_metadata_lists_passes_one_more_barrier() {
+fn a_checkpoint_of_more_regular_pages_than_its_metadata_lists_passes_one_more_barrier() {
     for (pages, barriers) in [(160, 2), (161, 3)] {
         let disk = SimDisk::new();
-        let mut pager = create(&disk);
+        let options = PagerOptions::new().durability(Durability::TwoBarriers);
+        let mut pager = options.create_on::<P>(&disk).expect("the disk is empty");
         pager.alloc_bulk(1000).and_then(|ids| pager.free_bulk(ids)).expect("there is room");
         assert_eq!(calls_of(&disk, CallKind::Barrier, || write_pages(&mut pager, pages)).len(), barriers);
     }

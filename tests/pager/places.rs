@@ -84,6 +84,13 @@ pub(crate) struct Shape {
     header: Vec<u8>,
 }
 
+impl Shape {
+    /// The same after closing, which seals a commit of one barrier with one more.
+    pub(crate) fn sealed(self) -> Shape {
+        Shape { generation: self.generation + 1, ..self }
+    }
+}
+
 pub(crate) fn shape<const P: usize>(pager: &Pager<P>) -> Shape {
     Shape {
         generation: pager.generation().to_u64(),

@@ -1,6 +1,6 @@
 //! The content of a protected page is the old one or the new one; its id is its own for life.
 
-use diptych::{CallKind, Error, PagerOptions, ProtectedPageId, Recovery, SimDisk, SimImage, Verification};
+use diptych::{CallKind, Durability, Error, PagerOptions, ProtectedPageId, Recovery, SimDisk, SimImage, Verification};
 
 use crate::places::{Place, assert_whole, failure, protected, shape};
 
@@ -73,22 +73,25 @@ fn a_dropped_writer_leaves_no_trace() {
 }
 
 #[test]
-fn every_write_is_one_commit_of_two_barriers() {
-    let disk = SimDisk::new();
-    let mut pager = PagerOptions::new().create_on::<4096>(&disk).expect("the disk is empty");
-    let id = pager.alloc_protected().expect("there is room");
-    for fill in 1..5 {
-        let (generation, barriers) = (pager.generation().to_u64(), disk.calls(CallKind::Barrier));
-        let mut writer = pager.protected_mut(id).expect("allocated");
-        writer.page_mut().fill(fill);
-        writer.commit().expect("there is room");
-        assert_eq!(pager.generation().to_u64(), generation + 1);
-        assert_eq!(disk.calls(CallKind::Barrier), barriers + 2);
-        let crashed = SimDisk::from_image(disk.durable_image());
-        let after = PagerOptions::new().open_on::<4096>(&crashed).expect("it is whole");
-        assert_eq!(id.get(&after).expect("allocated")[0], fill);
+fn every_write_is_one_commit_of_as_many_barriers_as_was_chosen() {
+    for (durability, more) in [(Durability::OneBarrier, 1), (Durability::TwoBarriers, 2)] {
+        let disk = SimDisk::new();
+        let options = PagerOptions::new().durability(durability);
+        let mut pager = options.create_on::<4096>(&disk).expect("the disk is empty");
+        let id = pager.alloc_protected().expect("there is room");
+        for fill in 1..5 {
+            let (generation, barriers) = (pager.generation().to_u64(), disk.calls(CallKind::Barrier));
+            let mut writer = pager.protected_mut(id).expect("allocated");
+            writer.page_mut().fill(fill);
+            writer.commit().expect("there is room");
+            assert_eq!(pager.generation().to_u64(), generation + 1);
+            assert_eq!(disk.calls(CallKind::Barrier), barriers + more);
+            let crashed = SimDisk::from_image(disk.durable_image());
+            let after = PagerOptions::new().open_on::<4096>(&crashed).expect("it is whole");
+            assert_eq!(id.get(&after).expect("allocated")[0], fill);
+        }
+        assert_whole(&pager);
     }
-    assert_whole(&pager);
 }
 
 #[test]

@@ -57,7 +57,7 @@ fn run_again(case: &str, seed: u64) -> Result<(), String> {
         return Ok(());
     }
     if let Some(name) = name.strip_suffix(ROT) {
-        return rot::replay(&name.parse()?, replay::rot(rest)?);
+        return rot::replay(&name.parse()?, replay::rot(rest)?, rest.ends_with(rot::CLOSED));
     }
     let workload: Workload = name.parse()?;
     let points = rest.split(" > ").filter(|point| !point.is_empty());

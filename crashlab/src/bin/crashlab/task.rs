@@ -7,7 +7,7 @@ use crashlab::draws::Draws;
 use crashlab::failing_call::{ERRORS, FailingCall};
 use crashlab::lab::Start;
 use crashlab::power_cut::{self, Depth};
-use crashlab::rot::rot;
+use crashlab::rot::{CLOSED, rot};
 use crashlab::verify::caught;
 use crashlab::workload::{PAGE_SIZES, Workload};
 use diptych::CallKind;
@@ -16,7 +16,7 @@ use crate::options::Options;
 use crate::totals::Totals;
 
 /// A share of the sequences of three operations that runs without `--long`.
-const THREES: u64 = 128;
+const THREES: u64 = 256;
 /// Of blocks that hold nothing, a share rots without `--long`.
 const SPARSE: u64 = 16;
 /// Sequences of one operation are looked at so many times as closely as longer ones.
@@ -168,7 +168,8 @@ impl Plan {
                 outcome.found.rot = tally;
                 outcome.found.rotten_workloads = 1;
                 outcome.violations.extend(violations.into_iter().map(|violation| {
-                    let case = violation.rot.map_or_else(String::new, |rot| format!("{rot:?}"));
+                    let closed = if violation.is_closed { CLOSED } else { "" };
+                    let case = violation.rot.map_or_else(String::new, |rot| format!("{rot:?}{closed}"));
                     (format!("{task}:{case}"), violation.message)
                 }));
             }

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use crate::block::Block;
 use crate::engine::geometry::to_index;
 use crate::format::{BlockBytes, Cell, Structure};
 
 use super::forgery::{Forgery, Mending};
 use super::outcome::{Expect, Tally};
-use super::start::{Site, Start};
+use super::start::{Content, Site, Start};
 
 /// The values that a number is given, none of them the one that it has.
 fn values(start: &Start, cell: Cell, block: &BlockBytes) -> BTreeSet<u64> {
@@ -39,6 +40,11 @@ fn expected(start: &Start, site: &Site, mending: Mending, in_both: bool) -> Expe
     };
     if is_forged {
         return Expect::Safe;
+    }
+    if start.content == Content::Small && matches!(site.block, Block::Slot(_)) {
+        // A slot that proves itself is like one in flight, and both are like none.
+        let is_newest = site.block == start.newest_slot() || in_both;
+        return if is_newest { Expect::RightOrBefore } else { Expect::Right { names: None, is_reported: true } };
     }
     Expect::Right { names: (!in_both).then_some(site.block), is_reported: site.is_reserved() }
 }

@@ -3,7 +3,7 @@
 use crate::block::{Block, PageKind, TwinCopy};
 use crate::engine::geometry::{Geometry, to_index};
 use crate::engine::twin_table::node_block;
-use crate::engine::{Engine, NewFile, Owned, Stage};
+use crate::engine::{Durability, Engine, EngineOptions, NewFile, Owned, Stage};
 use crate::format::{
     BLOCK_LEN, BlockBytes, Cell, ChecksumKey, IDENTITY_OFFSET, METADATA_OFFSETS, SLOT_OFFSETS, Structure, TableKind,
     TwinEntry,
@@ -16,6 +16,9 @@ use super::outcome::{Shown, first_regular, options};
 /// The id of every file that is damaged.
 pub(super) const FILE_ID: FileId = FileId::new([7; 16]);
 
+/// The sites of the reserved region come first.
+const RESERVED_SITES: usize = 5;
+
 /// How a file to be damaged came about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Content {
@@ -25,6 +28,9 @@ pub(super) enum Content {
     HalfFull,
     /// The same, and both tables are two levels of nodes high.
     Deep,
+    /// The same as half full, by small commits, and not closed: what slots say of changes counts. Only the reserved region
+    /// is damaged, because where the twins are is not for the metadata to say.
+    Small,
 }
 
 /// A block in which a structure, or a protected page, stands.
@@ -93,7 +99,11 @@ impl Start {
         disk.record(false);
         let new = NewFile::new(page_size, FILE_ID);
         let storage = disk.create(&new.reserved, new.len, false).expect("nothing fails");
-        let mut engine = Engine::create(storage, &new, options()).expect("nothing fails");
+        // The newest commit of the others is a promise, as it is in every file that was closed.
+        let is_small = content == Content::Small;
+        let durability = if is_small { Durability::OneBarrier } else { Durability::TwoBarriers };
+        let options = EngineOptions { durability, ..options() };
+        let mut engine = Engine::create(storage, &new, options).expect("nothing fails");
         let (mut older, mut shown_before) = (Vec::new(), None);
         if content != Content::Fresh {
             fill(&mut engine);
@@ -108,9 +118,14 @@ impl Start {
         }
         let shown = Shown::of(&engine);
         let landmarks = landmarks(&engine);
+        let unclosed = disk.cached_image();
         engine.close().expect("nothing fails");
-        let image = disk.cached_image();
-        let sites = sites(&image, Geometry::new(page_size));
+        let image = if is_small { unclosed } else { disk.cached_image() };
+        let mut sites = sites(&image, Geometry::new(page_size));
+        if is_small {
+            sites.truncate(RESERVED_SITES);
+            sites.iter_mut().for_each(|site| site.parents.retain(|parent| parent.site < RESERVED_SITES));
+        }
         Start { content, page_size, image, older, shown, shown_before, sites, landmarks }
     }
 
@@ -121,6 +136,15 @@ impl Start {
             Some((slot.generation.get(&block_at(&self.image, self.sites[slot.site].offset)), site.block))
         });
         named.max().map(|(_, block)| block)
+    }
+
+    /// The slot of the newest commit.
+    pub(super) fn newest_slot(&self) -> Block {
+        let generation = |site: &&Site| {
+            let cell = site.structure.and_then(|structure| structure.cell("generation"));
+            cell.map_or(0, |cell| cell.get(&block_at(&self.image, site.offset)))
+        };
+        self.sites[1..3].iter().max_by_key(generation).expect("there are two").block
     }
 
     /// Whether a block is the newest metadata, or named by it.

@@ -1,0 +1,124 @@
+//! Commits that write metadata: those that no slot can say, and the last one before a file is closed.
+//!
+//! The leaves and nodes that differ from the root are written, the metadata that names them, and the slot: behind a barrier,
+//! or in one window where all of it can be proved. Copies that the root names are never written, so the slot before stands,
+//! with its rows, until the new one counts.
+//!
+//! A checkpoint that writes more regular pages than the metadata can list, or comes after stores through the map, passes one
+//! barrier more before its metadata is written: metadata that recovery finds without a slot then still tells that all of
+//! that is there.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use crate::error::Result;
+use crate::format::{METADATA_OFFSETS, REGULAR_LIST_LEN, RegularList, Slot, encode_leaf};
+use crate::storage::Barrier;
+
+use super::commit::{FIRST_BARRIER, PageWrite, RegularPages, SECOND_BARRIER, Written};
+use super::new_file::{metadata_of, slot_of};
+use super::planted::{Mistake, is_planted};
+use super::root::Root;
+use super::state::State;
+use super::twin_table::turned_over;
+use super::window::{Bytes, Window};
+use super::{Engine, Unsynced};
+
+/// Copies of protected pages that recovery reads to prove a commit, at the most: it should take no longer than a walk.
+const MOST_PROVED: usize = 4096;
+
+impl Engine {
+    /// Writes all that `state` differs from the root in, and returns it as the root that it is from then on. Small commits may
+    /// stand on one that `carries` them.
+    pub(super) fn checkpoint(
+        &mut self,
+        state: &mut State,
+        copies: &[PageWrite<'_>],
+        regular: &RegularPages<'_>,
+        carries: bool,
+    ) -> Result<Root> {
+        let stores = self.unsynced == Unsynced::Stores && !is_planted(Mistake::OneBarrierDespiteStores);
+        let twins_alone = regular.is_empty() && !stores;
+        // Metadata that carries changes is that of a pager whose commits may prove themselves.
+        let proves = carries && twins_alone && copies.len() <= MOST_PROVED;
+        let regular_list = if stores || regular.len() > REGULAR_LIST_LEN {
+            self.write_pages(regular)?;
+            if !is_planted(Mistake::ManyRegularPagesWithoutABarrier) {
+                self.barrier(Barrier::Bytes)?;
+            }
+            RegularList::BehindBarrier
+        } else {
+            let all = regular.fresh.iter().chain(&regular.overwritten);
+            let mut rows: Vec<(u64, u64)> = all.map(|(page, bytes)| (*page, self.key.checksum(bytes))).collect();
+            rows.sort_unstable();
+            RegularList::Listed(rows)
+        };
+        self.write_twins(state, copies)?;
+        if matches!(regular_list, RegularList::Listed(_)) {
+            self.write_pages(regular)?;
+        }
+        let metadata = metadata_of(self.identity, state, carries, regular_list);
+        let block = metadata.encode();
+        // Recovery may adopt a commit whose metadata it finds, so whether this one happened is not known from here on.
+        self.poisoned = !is_planted(Mistake::PoisonedOnlyFromTheSlotOn);
+        let copy = self.root.copy.other();
+        self.write(&[&block[..]], METADATA_OFFSETS[copy.index()])?;
+
+        let checksum = self.key.checksum(&block[..]);
+        let slot = Slot { behind_barrier: !proves, ..slot_of(&metadata, copy, checksum) };
+        if is_planted(Mistake::SlotWrittenBeforeTheBarrier) {
+            self.write_slot(slot.clone())?;
+        }
+        if !proves {
+            self.commit_barrier(FIRST_BARRIER)?;
+        }
+        self.write_slot(slot)?;
+        self.commit_barrier(SECOND_BARRIER)?;
+        Ok(Root::new(state.clone(), copy, checksum, carries, !proves))
+    }
+
+    /// Writes the copies, and every leaf and node that differs from the root, children before parents, whose entries turn over
+    /// in `state`.
+    fn write_twins(&mut self, state: &mut State, copies: &[PageWrite<'_>]) -> Result<()> {
+        let (geometry, key, generation) = (self.geometry, self.key, state.generation);
+        let mut window = Window::new(&mut *self.storage, &mut self.region);
+        let root = &self.root.state;
+
+        let mut write = || -> io::Result<()> {
+            for (page, bytes) in copies {
+                window.push(geometry.offset(*page), Bytes::Page(bytes))?;
+            }
+            state.directory.turn_over_nodes(&root.directory, generation, key, |page, block| {
+                window.push(geometry.offset(page), Bytes::Block(block))
+            })?;
+            for index in state.free_map.changed_since(&root.free_map) {
+                let leaf = state.free_map.leaf(index).expect("a changed leaf is in the map");
+                let block = encode_leaf(index, generation, leaf.bits());
+                let (turned, page) = turned_over(&state.leaf_table.get(index), generation, key.checksum(&block[..]));
+                state.leaf_table.set(index, turned);
+                window.push(geometry.offset(page), Bytes::Block(block))?;
+            }
+            state.leaf_table.turn_over_nodes(&root.leaf_table, generation, key, |page, block| {
+                window.push(geometry.offset(page), Bytes::Block(block))
+            })?;
+            window.write()
+        };
+        write().map_err(|source| self.io_error("write", source))
+    }
+
+    /// Makes the newest commit a promise, and what small commits said the metadata's. A commit of one barrier counts because
+    /// it proves itself, and rot would look like a commit in flight.
+    pub(super) fn seal(&mut self) -> Result<()> {
+        let is_sealed = self.root.behind_barrier && self.root.state.generation == self.live.generation();
+        let Ok(generation) = self.next_generation() else { return Ok(()) };
+        if is_sealed {
+            return Ok(());
+        }
+        let mut state = State::clone(&self.live);
+        state.generation = generation;
+        let root = self.checkpoint(&mut state, &[], &RegularPages::default(), false)?;
+        self.turn_over(state, Written::Root(Box::new(root)), &BTreeMap::new());
+        self.unsynced = Unsynced::Nothing;
+        Ok(())
+    }
+}
