@@ -89,7 +89,12 @@ fn start(plan: &Plan<'_>) -> Result<(Index, Position, Option<&'static str>)> {
     if !plan.index.try_exists().map_err(Error::io("look for", plan.index))? {
         return Ok((Index::create(plan.index)?, Position::default(), None));
     }
-    let index = Index::open(plan.index)?;
+    let index = match Index::open(plan.index) {
+        Err(Error::Pager(diptych::Error::FormatVersion { .. })) => {
+            return replace(plan, "its file has another format version");
+        }
+        opened => opened?,
+    };
     let rows = index.files()?;
     let reason = if plan.fresh {
         "as told"
@@ -101,6 +106,10 @@ fn start(plan: &Plan<'_>) -> Result<(Index, Position, Option<&'static str>)> {
         "it was of other files, or they have changed"
     };
     drop(index);
+    replace(plan, reason)
+}
+
+fn replace(plan: &Plan<'_>, reason: &'static str) -> Result<(Index, Position, Option<&'static str>)> {
     fs::remove_file(plan.index).map_err(Error::io("remove", plan.index))?;
     Ok((Index::create(plan.index)?, Position::default(), Some(reason)))
 }

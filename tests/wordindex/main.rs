@@ -204,6 +204,20 @@ fn running_twice_builds_a_finished_index_anew() {
 }
 
 #[test]
+fn an_index_of_another_format_version_is_built_anew() {
+    let place = Place::new();
+    place.write_many();
+    succeeded(&place.build(&[]));
+    let mut file = fs::read(place.index()).unwrap();
+    file[8..12].copy_from_slice(&77u32.to_le_bytes());
+    let crc = crc32fast::hash(&file[..60]);
+    file[60..64].copy_from_slice(&crc.to_le_bytes());
+    fs::write(place.index(), file).unwrap();
+    let report = succeeded(&place.build(&[]));
+    assert!(report.contains("another format version"), "{report}");
+}
+
+#[test]
 fn a_killed_run_is_not_taken_up_over_files_that_have_changed() {
     let place = Place::new();
     place.write_many().build(&["--kill-after", "4"]);
