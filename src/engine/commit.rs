@@ -134,7 +134,7 @@ impl Engine {
             Owned::Protected(index) => Some(*index),
             Owned::Page(_) => None,
         });
-        self.verified.make_room(last.map_or(0, |last| last + 1), state.counts.protected);
+        self.shown.make_room(last.map_or(0, |last| last + 1), state.counts.protected);
         let is_zeros = |content: &Content| matches!(content, Content::Zeros);
         let zeros = if contents.values().any(is_zeros) { self.zero_page().to_vec() } else { Vec::new() };
         let copies = self.turn_over_pages(&mut state, &contents, &zeros);
@@ -286,16 +286,19 @@ impl Engine {
 
     /// Cannot fail.
     pub(super) fn turn_over(&mut self, state: State, written: Written, contents: &BTreeMap<Owned, Content>) {
+        for index in state.directory.entries_changed_since(&self.live.directory) {
+            self.shown.forget(index);
+        }
+        for owned in contents.keys() {
+            if let Owned::Protected(index) = *owned {
+                self.shown.set(index, state.directory.get(index).live_page());
+            }
+        }
         self.live.turn_over(state);
         self.live_slot = 1 - self.live_slot;
         match written {
             Written::Changes(changed) => self.root.set_changed(changed),
             Written::Root(root) => self.root = *root,
-        }
-        for owned in contents.keys() {
-            if let Owned::Protected(index) = *owned {
-                self.verified.insert(index);
-            }
         }
         self.poisoned = false;
     }

@@ -7,6 +7,7 @@
 //! The map knows nothing of the end of the file or of its own copies; [`State`](super::state::State) does.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::block::PageKind;
 use crate::format::{LEAF_WORDS, LeafBits, PAGES_PER_LEAF};
@@ -18,7 +19,7 @@ const WORD_BITS: u64 = u64::BITS as u64;
 const SUMMARY_WORDS: usize = LEAF_WORDS.div_ceil(64);
 
 /// The bits of [`PAGES_PER_LEAF`] pages and their summary.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct Leaf {
     bits: LeafBits,
     /// Bit `w`: word `w` has a free page.
@@ -236,8 +237,9 @@ pub(super) fn locate(page: u64) -> (u64, u64) {
 }
 
 impl FreeMap {
-    pub(super) fn tree(&self) -> &SparseTree<Leaf> {
-        &self.leaves
+    /// A leaf that is there, to be kept beside the map.
+    pub(super) fn share(&self, index: u64) -> Arc<Leaf> {
+        self.leaves.share(index).expect("the leaf is in the map")
     }
 
     pub(super) fn leaf(&self, index: u64) -> Option<&Leaf> {

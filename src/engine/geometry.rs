@@ -5,10 +5,10 @@
 
 use std::ops::Range;
 
-use crate::format::{BLOCK_LEN, RESERVED_LEN};
+use crate::format::{BLOCK_LEN, PAGE_BITS, RESERVED_LEN};
 
 /// The most pages that a file can have, whatever their size.
-const MAX_PAGES: u64 = 1 << 40;
+const MAX_PAGES: u64 = 1 << PAGE_BITS;
 
 /// The sizes that follow from a page size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -29,11 +29,11 @@ mod recovery;
 mod report;
 mod reserved;
 mod root;
+mod shown;
 mod sparse_tree;
 mod stage;
 mod state;
 mod twin_table;
-mod verified;
 mod window;
 mod zero_pages;
 
@@ -65,7 +65,7 @@ use planted::Mistake;
 use planted::is_planted;
 use reader::Reader;
 use root::Root;
-use verified::Verified;
+use shown::Shown;
 use zero_pages::ZeroPages;
 
 /// What was stored or written outside a commit since the last barrier.
@@ -102,7 +102,7 @@ pub(crate) struct Engine {
     live_slot: usize,
     root: Root,
     /// Protected pages whose live copy was verified or written since the file was opened.
-    verified: Verified,
+    shown: Shown,
     unsynced: Unsynced,
     /// I5: what is durable is not known.
     poisoned: bool,
@@ -211,18 +211,15 @@ impl Engine {
     /// The page of the live copy of a protected page.
     #[inline]
     fn verified_page(&self, index: u64) -> Result<u64> {
-        let Some(page) = self.live.protected_page(index) else {
-            return Err(no_such_protected_page(index));
-        };
-        if !self.verified.contains(index) {
-            self.verify(index)?;
+        match self.shown.get(index) {
+            Some(page) => Ok(page),
+            None => self.verify(index),
         }
-        Ok(page)
     }
 
     /// What the options ask for before a page is looked at that is not known to be good.
     #[cold]
-    fn verify(&self, index: u64) -> Result<()> {
+    fn verify(&self, index: u64) -> Result<u64> {
         let Some(entry) = self.live.protected(index) else {
             return Err(no_such_protected_page(index));
         };
@@ -231,8 +228,8 @@ impl Engine {
             let mut scratch = vec![0; self.geometry.page_len()];
             self.reader().verify_protected(index, &entry, &mut scratch)?;
         }
-        self.verified.insert(index);
-        Ok(())
+        self.shown.set(index, entry.live_page());
+        Ok(entry.live_page())
     }
 
     /// Makes durable what was stored through the region.

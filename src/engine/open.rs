@@ -26,8 +26,8 @@ use super::reader::Reader;
 use super::recovery::{Candidate, Verdict};
 use super::report::Recovery;
 use super::reserved::{Found, Reserved};
+use super::shown::Shown;
 use super::state::State;
-use super::verified::Verified;
 use super::zero_pages::ZeroPages;
 use super::{Engine, OnceLock, Unsynced};
 
@@ -126,7 +126,7 @@ impl Engine {
             has_tail: false,
             zero_pages: ZeroPages::default(),
             may_have_holes,
-            verified: Verified::with_room(remembers, live.protected_end(), live.counts.protected),
+            shown: Shown::with_room(remembers, live.protected_end(), live.counts.protected),
             live: Live::new(live),
             root,
             live_slot: verdict.slot,

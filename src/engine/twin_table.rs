@@ -7,8 +7,6 @@
 //! the nodes that a commit has to write are those that differ from the live table. Where the copies of a node lie is
 //! decided by the caller, who owns the free map.
 
-use static_assertions::assert_eq_size;
-
 use crate::block::{Block, TwinCopy};
 use crate::format::{BlockBytes, ChecksumKey};
 use crate::format::{NODE_FANOUT, TOP_LEN, TableKind, TableTop, TwinEntry, encode_node};
@@ -20,26 +18,37 @@ use super::sparse_tree::{Saturate, SparseTree};
 const FANOUT: u64 = NODE_FANOUT as u64;
 const ALL_USED: u128 = (1 << NODE_FANOUT) - 1;
 
-/// An entry in the 32 bytes that it has on disk: a file may have hundreds of millions of them.
-#[derive(Clone, Copy, Default)]
-struct PackedEntry {
-    copies: [u64; 2],
-    /// Twice the generation, plus the index of the live copy.
-    stamp: u64,
-    checksum: u64,
-}
-
-assert_eq_size!(PackedEntry, [u8; TwinEntry::LEN]);
+/// An entry in 26 bytes, for a file may have hundreds of millions of them: numbers of pages have 40 bits.
+#[derive(Clone, Copy)]
+struct PackedEntry([u8; 26]);
 
 impl PackedEntry {
-    const fn pack(entry: TwinEntry) -> Self {
-        let TwinEntry { copies, live, generation, checksum } = entry;
-        PackedEntry { copies, stamp: generation << 1 | live.index() as u64, checksum }
+    const EMPTY: PackedEntry = PackedEntry([0; 26]);
+
+    fn pack(entry: &TwinEntry) -> Self {
+        let [a, b] = entry.copies.map(u64::to_le_bytes);
+        let stamp = entry.generation << 1 | entry.live.index() as u64;
+        let mut packed = [0; 26];
+        packed[..5].copy_from_slice(&a[..5]);
+        packed[5..10].copy_from_slice(&b[..5]);
+        packed[10..18].copy_from_slice(&stamp.to_le_bytes());
+        packed[18..].copy_from_slice(&entry.checksum.to_le_bytes());
+        PackedEntry(packed)
     }
 
-    const fn unpack(self) -> TwinEntry {
-        let PackedEntry { copies, stamp, checksum } = self;
-        TwinEntry { copies, live: TwinCopy::BOTH[(stamp & 1) as usize], generation: stamp >> 1, checksum }
+    fn unpack(&self) -> TwinEntry {
+        let number = |from: usize, len: usize| {
+            let mut bytes = [0; 8];
+            bytes[..len].copy_from_slice(&self.0[from..from + len]);
+            u64::from_le_bytes(bytes)
+        };
+        let stamp = number(10, 8);
+        TwinEntry {
+            copies: [number(0, 5), number(5, 5)],
+            live: if stamp & 1 == 0 { TwinCopy::A } else { TwinCopy::B },
+            generation: stamp >> 1,
+            checksum: number(18, 8),
+        }
     }
 }
 
@@ -53,7 +62,7 @@ pub(super) struct NodeEntries {
 
 impl Default for NodeEntries {
     fn default() -> Self {
-        NodeEntries { used: 0, entries: [PackedEntry::pack(TwinEntry::EMPTY); NODE_FANOUT] }
+        NodeEntries { used: 0, entries: [PackedEntry::EMPTY; NODE_FANOUT] }
     }
 }
 
@@ -70,20 +79,13 @@ impl NodeEntries {
         node
     }
 
-    /// The page of the live copy of twin `at`; 0 where there is none.
-    #[inline]
-    pub(super) fn live_page(&self, at: usize) -> u64 {
-        let entry = &self.entries[at];
-        entry.copies[(entry.stamp & 1) as usize]
-    }
-
     fn entry(&self, at: usize) -> TwinEntry {
         self.entries[at].unpack()
     }
 
     fn set(&mut self, at: usize, entry: TwinEntry) {
         self.used = self.used & !(1 << at) | u128::from(!entry.is_empty()) << at;
-        self.entries[at] = PackedEntry::pack(entry);
+        self.entries[at] = PackedEntry::pack(&entry);
     }
 
     /// The first entry at or behind `from` that is not empty.
@@ -152,11 +154,6 @@ impl TwinTable {
     /// Items that fit before the table has to be raised.
     pub(super) fn capacity(&self) -> u64 {
         capacity_at(self.levels.len())
-    }
-
-    /// The nodes that hold the entries of the items, unless these stand in the top.
-    pub(super) fn entry_nodes(&self) -> Option<&SparseTree<NodeEntries>> {
-        self.levels.first()
     }
 
     pub(super) fn get(&self, index: u64) -> TwinEntry {
@@ -322,9 +319,14 @@ impl TwinTable {
             let differs = |at: &u64| self.get(*at) != base.get(*at);
             return (0..TOP_LEN as u64).filter(differs).collect();
         };
-        let changed = nodes.changed_since(old).into_iter();
-        let items = changed.flat_map(|node| node * FANOUT..(node + 1) * FANOUT);
-        items.filter(|index| self.get(*index) != base.get(*index)).collect()
+        let mut changed = Vec::new();
+        for node in nodes.changed_since(old) {
+            let empty = NodeEntries::default();
+            let (entries, old) = (nodes.get(node).unwrap_or(&empty), old.get(node).unwrap_or(&empty));
+            let differing = (0..NODE_FANOUT).filter(|at| entries.entries[*at].0 != old.entries[*at].0);
+            changed.extend(differing.map(|at| node * FANOUT + at as u64));
+        }
+        changed
     }
 
     /// Whether the entry of an item can be set without [making room](Self::make_room).
@@ -350,7 +352,7 @@ impl TwinTable {
                 let node = self.levels[level].get(index).expect("a changed node is in the tree");
                 let on_disk_level = u32::try_from(level).expect("a table has a handful of levels");
                 let block =
-                    encode_node(self.kind, on_disk_level, index, generation, &node.entries.map(PackedEntry::unpack));
+                    encode_node(self.kind, on_disk_level, index, generation, &node.entries.map(|entry| entry.unpack()));
                 let entry = self.node_entry((level, index));
                 let (turned, page) = turned_over(&entry, generation, key.checksum(&block[..]));
                 self.set_above(level + 1, index, turned);

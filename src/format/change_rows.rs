@@ -36,14 +36,11 @@ use super::field::Field;
 #[cfg(test)]
 use super::field::FieldSpec;
 use super::twin::TwinEntry;
-use super::{Defect, check_at_most};
+use super::{Defect, PAGE_BITS, check_at_most};
 use crate::block::TwinCopy;
 
 /// Bytes for rows.
 pub(super) const ROWS_LEN: usize = 3840;
-
-/// Bits of an index in the directory, and of the number of a page.
-const INDEX_BITS: u32 = 40;
 
 /// 64 pages of the free map: word `w` of the map begins at page `64 * w`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,16 +111,16 @@ impl TurnedTwin {
     fn encode(&self, metadata_generation: u64, row: &mut [u8]) {
         let steps = self.generation - metadata_generation;
         let live = u64::from(self.live == TwinCopy::B);
-        Self::TWIN.put_u64(row, self.index | live << INDEX_BITS | steps << (INDEX_BITS + 1));
+        Self::TWIN.put_u64(row, self.index | live << PAGE_BITS | steps << (PAGE_BITS + 1));
         Self::CHECKSUM.put_u64(row, self.checksum);
     }
 
     fn decode(row: &[u8], metadata_generation: u64) -> Self {
         let twin = Self::TWIN.get_u64(row);
         TurnedTwin {
-            index: twin & ((1 << INDEX_BITS) - 1),
-            live: if twin >> INDEX_BITS & 1 == 0 { TwinCopy::A } else { TwinCopy::B },
-            generation: metadata_generation + (twin >> (INDEX_BITS + 1)),
+            index: twin & ((1 << PAGE_BITS) - 1),
+            live: if twin >> PAGE_BITS & 1 == 0 { TwinCopy::A } else { TwinCopy::B },
+            generation: metadata_generation + (twin >> (PAGE_BITS + 1)),
             checksum: Self::CHECKSUM.get_u64(row),
         }
     }
@@ -223,9 +220,9 @@ impl ChangeRows {
     pub(super) fn check(&self, generation: u64, metadata_generation: u64) -> Result<(), Defect> {
         let [words, turned, placed] = self.lens();
         check_at_most("rows", ROWS_LEN as u64, Self::len_bytes([words, turned, placed]) as u64)?;
-        check_ascending("word", self.words.iter().map(|row| row.word), INDEX_BITS - u64::BITS.ilog2())?;
-        check_ascending("turned twin", self.turned.iter().map(|row| row.index), INDEX_BITS)?;
-        check_ascending("placed twin", self.placed.iter().map(|row| row.index), INDEX_BITS)?;
+        check_ascending("word", self.words.iter().map(|row| row.word), PAGE_BITS - u64::BITS.ilog2())?;
+        check_ascending("turned twin", self.turned.iter().map(|row| row.index), PAGE_BITS)?;
+        check_ascending("placed twin", self.placed.iter().map(|row| row.index), PAGE_BITS)?;
         let placed = self.placed.iter().filter(|row| !row.entry.is_empty());
         let written = self.turned.iter().map(|row| row.generation).chain(placed.map(|row| row.entry.generation));
         for found in written {

@@ -86,6 +86,9 @@ pub(crate) const MIN_PAGE_SIZE: usize = 1024;
 /// The largest page in bytes.
 pub(crate) const MAX_PAGE_SIZE: usize = 16 << 20;
 
+/// Bits of the number of a page, and of the index of a protected page.
+pub(crate) const PAGE_BITS: u32 = 40;
+
 /// Length of the application header in bytes.
 pub(crate) const HEADER_LEN: usize = 128;
 

@@ -110,7 +110,8 @@ pub(super) fn noise(magic: &'static [u8]) -> impl Strategy<Value = BlockBytes> {
 
 /// Entries that encode.
 pub(super) fn entries() -> impl Strategy<Value = TwinEntry> {
-    let twin = (1..u64::MAX, any::<u64>(), any::<bool>(), 1..=super::MAX_GENERATION, any::<u64>()).prop_map(
+    let last = (1u64 << super::PAGE_BITS) - 1;
+    let twin = (1..last, 0..=last, any::<bool>(), 1..=super::MAX_GENERATION, any::<u64>()).prop_map(
         |(a, other, is_b, generation, checksum)| {
             let b = if other == 0 || other == a { a + 1 } else { other };
             let live = if is_b { TwinCopy::B } else { TwinCopy::A };

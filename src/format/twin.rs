@@ -9,7 +9,7 @@
 //! # Twin entry
 //!
 //! The third field is twice the generation of the commit that wrote the live copy, plus 0 if copy A is live and 1 if
-//! copy B is. An entry that names no twin is 32 zeros: page 0 is reserved, so no copy is ever there.
+//! copy B is. An entry that names no twin is 32 zeros: page 0 is reserved, so no copy is ever there. A page is below 2^40.
 //!
 //! | offset | size | field                     |
 //! |-------:|-----:|---------------------------|
@@ -39,8 +39,11 @@ use super::checksum::{check_crc, put_crc};
 use super::field::Field;
 #[cfg(test)]
 use super::field::FieldSpec;
-use super::{BLOCK_LEN, BlockBytes, Defect, MAX_GENERATION, check_at_most, check_equal, check_generation};
+use super::{BLOCK_LEN, BlockBytes, Defect, MAX_GENERATION, PAGE_BITS, check_at_most, check_equal, check_generation};
 use crate::block::TwinCopy;
+
+/// The last page that a file can have, whatever its page size.
+const MAX_PAGE: u64 = (1 << PAGE_BITS) - 1;
 
 /// Levels of nodes that a table may have: more than 2^40 pages need, few enough that a walk is bounded before it
 /// begins.
@@ -146,6 +149,8 @@ impl TwinEntry {
             [0, _] => Err(Defect { field: "entry copy A", expected: 1, found: 0 }),
             [_, 0] => Err(Defect { field: "entry copy B", expected: 1, found: 0 }),
             [a, b] if a == b => Err(Defect { field: "distance of entry copies", expected: 1, found: 0 }),
+            [found, _] if found > MAX_PAGE => Err(Defect { field: "entry copy A", expected: MAX_PAGE, found }),
+            [_, found] if found > MAX_PAGE => Err(Defect { field: "entry copy B", expected: MAX_PAGE, found }),
             _ if self.generation == 0 => {
                 Err(Defect { field: "entry generation and live", expected: stamp | 2, found: stamp })
             }
@@ -290,7 +295,7 @@ mod tests {
     use crate::format::{BLOCK_LEN, Defect, MAX_GENERATION, specimen};
 
     const ENTRY: TwinEntry = TwinEntry {
-        copies: [0x0102_0304_0506_0708, 0x1112_1314_1516_1718],
+        copies: [0x04_0506_0708, 0x14_1516_1718],
         live: TwinCopy::B,
         generation: 5,
         checksum: 0x2122_2324_2526_2728,
@@ -328,18 +333,18 @@ mod tests {
     fn golden_bytes() {
         assert_eq!(
             specimen::hex(&ENTRY.encode()),
-            ["0000: 08070605040302011817161514131211", "0016: 0b000000000000002827262524232221"]
+            ["0000: 08070605040000001817161514000000", "0016: 0b000000000000002827262524232221"]
         );
         assert_eq!(
             specimen::hex(&node().encode()[..]),
             [
                 "0000: 44506e64020000000300000000000000",
                 "0016: 32310000000000000600000000000000",
-                "0032: 08070605040302011817161514131211",
+                "0032: 08070605040000001817161514000000",
                 "0048: 0b000000000000002827262524232221",
-                "4032: 08070605040302011817161514131211",
+                "4032: 08070605040000001817161514000000",
                 "4048: 0a000000000000002827262524232221",
-                "4080: 00000000000000000000000090774000"
+                "4080: 00000000000000000000000022834cf2"
             ]
         );
     }
@@ -374,6 +379,12 @@ mod tests {
         let defect = |field, expected, found| Defect { field, expected, found };
         assert_eq!(defect_after(|bytes| TwinEntry::COPY_A.put_u64(bytes, 0)), defect("entry copy A", 1, 0));
         assert_eq!(defect_after(|bytes| TwinEntry::COPY_B.put_u64(bytes, 0)), defect("entry copy B", 1, 0));
+        const LAST: u64 = (1 << 40) - 1;
+        assert_eq!(defect_after(|bytes| bytes[5] = 1).field, "entry copy A");
+        assert_eq!(
+            defect_after(|bytes| TwinEntry::COPY_B.put_u64(bytes, LAST + 1)),
+            defect("entry copy B", LAST, LAST + 1)
+        );
         assert_eq!(
             defect_after(|bytes| TwinEntry::COPY_B.put_u64(bytes, ENTRY.copies[0])),
             defect("distance of entry copies", 1, 0)

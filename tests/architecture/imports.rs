@@ -32,7 +32,7 @@ const PARTS: [(&str, &[&str]); 1] = [(
         "reader",
         "reserved",
         "new_file",
-        "verified",
+        "shown",
         "live",
         OWN,
         "open",
