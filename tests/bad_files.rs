@@ -590,6 +590,48 @@ fn damage_of_a_protected_page_that_an_earlier_small_commit_wrote_takes_nothing_b
     assert_eq!(found, [(Block::ProtectedPage { id: 1 }, true)]);
 }
 
+/// A sector that the newest commit did not write cannot be one that a power cut left unreadable.
+#[test]
+fn what_cannot_be_read_takes_the_newest_commit_back_only_where_that_wrote_it() {
+    let [older, newer, _] = small_commits();
+    let (_, slot) = newest_slot(&newer.0);
+    let written = pages_of(&newer.0, 3);
+    for block in (0..newer.0.len()).step_by(BLOCK) {
+        let mut image = newer.0.clone();
+        image.set_unreadable(block / 512, block / 512);
+        let disk = SimDisk::from_image(image);
+        match PagerOptions::new().open_on::<P>(&disk) {
+            Ok(pager)
+                if block == slot || written.contains(&block) && pager.generation().to_u64() < newer.1.generation =>
+            {
+                assert_eq!(pager.generation().to_u64(), older.1.generation);
+                assert!(!pager.recovery().is_clean());
+            }
+            Ok(pager) => assert_eq!(pager.generation().to_u64(), newer.1.generation, "at {block}"),
+            Err(error) => assert!(error.is_io() && !written.contains(&block), "at {block}: {error}"),
+        }
+    }
+}
+
+/// A slot that is found torn is voided by a record of the next generation, for what stands is durable by then.
+#[test]
+fn a_page_that_rots_after_a_recovery_is_an_error_on_touch_and_takes_nothing_back() {
+    let [_, newer, _] = small_commits();
+    let (_, slot) = newest_slot(&newer.0);
+    let mut torn = newer.0.clone();
+    torn.write(12288 - slot, &[0x55; BLOCK]);
+    let disk = SimDisk::from_image(torn);
+    drop(PagerOptions::new().open_on::<P>(&disk).unwrap());
+    for page in pages_of(&newer.0, 3) {
+        let mut rotten = disk.durable_image();
+        rotten.flip_bit(page + 99, 1);
+        let pager = PagerOptions::new().open_on::<P>(&SimDisk::from_image(rotten)).unwrap();
+        assert_eq!(pager.generation().to_u64(), newer.1.generation);
+        assert!(pager.recovery().is_clean());
+        assert_eq!(pager.check().len(), 1, "{:?}", pager.check());
+    }
+}
+
 #[test]
 fn in_a_file_that_was_closed_no_flipped_bit_of_a_slot_takes_a_commit_back() {
     let [_, newer, closed] = small_commits();

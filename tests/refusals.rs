@@ -137,7 +137,7 @@ const LEAF: Block = Block::FreeMapLeaf { index: 0 };
 fn a_copy_is_a_page_between_the_reserved_region_and_the_end() {
     let total = Liar::new().get(TOTAL_PAGES);
     for (field, name) in [(0, "page of copy A"), (8, "page of copy B")] {
-        for page in [3, 19, total, total + 1, u64::MAX] {
+        for page in [3, 19, total, total + 1, (1 << 40) - 1] {
             let mut liar = Liar::new();
             liar.put(DIRECTORY_TOP + field, page);
             liar.expect_refusal(FIRST, page, name, total - 1, page);
@@ -462,8 +462,8 @@ fn a_word_is_one_of_a_leaf_that_there_is() {
 
 #[test]
 fn a_twin_that_is_turned_over_is_one_that_the_metadata_has() {
-    // The fifth has room in the metadata, the fourth is in a row of its own.
-    for index in [3, 4, 15, 16, 1 << 39] {
+    // The fifth has room in the metadata.
+    for index in [4, 15, 16, 1 << 39] {
         let mut liar = small_commit(4);
         liar.add_row(TURNED, &[1 << 41 | index, 7]);
         liar.expect_slot_refusal("turned twin", 0, index);

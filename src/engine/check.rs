@@ -8,13 +8,14 @@ use std::fmt;
 use crate::block::{Block, TwinCopy};
 use crate::error::Error;
 use crate::format::{
-    BLOCK_LEN, BlockBytes, ChangeRows, Defect, IDENTITY_OFFSET, Identity, METADATA_OFFSETS, MetadataRecord, Node,
-    SLOT_OFFSETS, Slot, SlotRecord, TwinEntry, decode_leaf,
+    BLOCK_LEN, BlockBytes, Defect, IDENTITY_OFFSET, Identity, METADATA_OFFSETS, MetadataRecord, Node, SLOT_OFFSETS,
+    Slot, SlotRecord, TwinEntry, decode_leaf,
 };
 
 use super::Engine;
-use super::reader::Parent;
-use super::reserved::{os_error, reserved_offset};
+use super::reader::{Parent, os_error};
+use super::recovery::slot_block;
+use super::reserved::reserved_offset;
 
 /// Something in the file that is not as it must be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,7 +128,7 @@ impl Engine {
 
     fn check_slots(&self, findings: &mut Findings) {
         for (at, offset) in SLOT_OFFSETS.into_iter().enumerate() {
-            let block = Block::Slot(u8::from(at != 0));
+            let block = slot_block(at);
             debug_assert_eq!(reserved_offset(block), offset);
             let Some((page, bytes)) = self.read_reserved(findings, block) else { continue };
             let live = at == self.live_slot;
@@ -152,7 +153,7 @@ impl Engine {
     fn check_live_slot(&self, findings: &mut Findings, block: Block, page: u64, slot: &Slot) {
         let (root, live) = (&self.root, &self.live);
         // Between the live state and itself there is nothing but what is to be said already.
-        let rows = root.rows(live, live).map_or_else(ChangeRows::default, |(rows, _)| rows);
+        let rows = root.rows(live, live).unwrap_or_default();
         let fields = [
             ("generation", live.generation, slot.generation),
             ("metadata copy", root.copy.index() as u64, slot.copy.index() as u64),

@@ -67,14 +67,14 @@ impl Engine {
         let checksum = self.key.checksum(&block[..]);
         let slot = Slot { behind_barrier: !proves, ..slot_of(&metadata, copy, checksum) };
         if is_planted(Mistake::SlotWrittenBeforeTheBarrier) {
-            self.write_slot(slot.clone())?;
+            self.write_slot(&slot)?;
         }
         if !proves {
             self.commit_barrier(FIRST_BARRIER)?;
         }
-        self.write_slot(slot)?;
+        self.write_slot(&slot)?;
         self.commit_barrier(SECOND_BARRIER)?;
-        Ok(Root::new(state.clone(), copy, checksum, carries, !proves))
+        Ok(Root::new(state.clone(), copy, checksum, carries))
     }
 
     /// Writes the copies, and every leaf and node that differs from the root, children before parents, whose entries turn over
@@ -109,9 +109,9 @@ impl Engine {
     /// Makes the newest commit a promise, and what small commits said the metadata's. A commit of one barrier counts because
     /// it proves itself, and rot would look like a commit in flight.
     pub(super) fn seal(&mut self) -> Result<()> {
-        let is_sealed = self.root.behind_barrier && self.root.state.generation == self.live.generation();
         let Ok(generation) = self.next_generation() else { return Ok(()) };
-        if is_sealed {
+        if !self.root.carries {
+            // It was made so, or by a commit of two barriers, and nothing stands on it.
             return Ok(());
         }
         let mut state = State::clone(&self.live);

@@ -25,14 +25,14 @@ use std::collections::BTreeMap;
 
 use crate::block::PageKind;
 use crate::error::{Error, Result};
-use crate::format::{ChangeRows, MAX_GENERATION, SLOT_OFFSETS, Slot, SlotRecord};
+use crate::format::{ChangeRows, MAX_GENERATION, SLOT_OFFSETS, Slot};
 use crate::storage::Barrier;
 
 use super::free_map::Runs;
 use super::geometry::to_index;
 use super::options::Durability;
 use super::planted::{Mistake, is_planted};
-use super::root::{Changed, Root};
+use super::root::Root;
 use super::stage::{Content, Owned, Stage};
 use super::state::State;
 use super::twin_table::turned_over;
@@ -85,8 +85,8 @@ impl RegularPages<'_> {
 
 /// What a commit left on the disk for the next one to build upon.
 pub(super) enum Written {
-    /// A slot on the metadata that there was.
-    Changes(Changed),
+    /// A slot on the metadata that there was, which says this.
+    Changes(ChangeRows),
     /// Metadata.
     Root(Box<Root>),
 }
@@ -143,10 +143,10 @@ impl Engine {
             Durability::OneBarrier => self.root.rows(&self.live, &state),
             Durability::TwoBarriers => None,
         };
-        let written = if let Some((rows, changed)) = small {
+        let written = if let Some(rows) = small {
             let slot = self.small_slot(&state, rows, &regular);
-            self.commit_small(slot, &copies, &regular)?;
-            Written::Changes(changed)
+            self.commit_small(&slot, &copies, &regular)?;
+            Written::Changes(slot.rows)
         } else {
             let carries = self.options.durability == Durability::OneBarrier;
             Written::Root(Box::new(self.checkpoint(&mut state, &copies, &regular, carries)?))
@@ -259,7 +259,7 @@ impl Engine {
     }
 
     /// Writes a slot that says what changed, and what it rests on.
-    fn commit_small(&mut self, slot: Slot, copies: &[PageWrite<'_>], regular: &RegularPages<'_>) -> Result<()> {
+    fn commit_small(&mut self, slot: &Slot, copies: &[PageWrite<'_>], regular: &RegularPages<'_>) -> Result<()> {
         self.write_sorted(copies)?;
         self.write_pages(regular)?;
         self.poisoned = true;
@@ -271,7 +271,7 @@ impl Engine {
     }
 
     /// The slot that is not live, never "generation modulo two": after a failed attempt that may be the live one.
-    pub(super) fn write_slot(&mut self, slot: Slot) -> Result<()> {
+    pub(super) fn write_slot(&mut self, slot: &Slot) -> Result<()> {
         // From here on the disk may name either state, so whoever leaves the commit early leaves it poisoned. Turning over
         // takes this back.
         self.poisoned = true;
@@ -280,8 +280,7 @@ impl Engine {
             () if is_planted(Mistake::SlotByParity) => usize::from(slot.generation.is_multiple_of(2)),
             () => 1 - self.live_slot,
         };
-        let record = SlotRecord::Commit(Box::new(slot));
-        self.write(&[&record.encode(self.identity.file_id)], SLOT_OFFSETS[to])
+        self.write(&[&slot.encode(self.identity.file_id)], SLOT_OFFSETS[to])
     }
 
     /// Cannot fail.
@@ -297,7 +296,7 @@ impl Engine {
         self.live.turn_over(state);
         self.live_slot = 1 - self.live_slot;
         match written {
-            Written::Changes(changed) => self.root.set_changed(changed),
+            Written::Changes(rows) => self.root.set_changed(&rows),
             Written::Root(root) => self.root = *root,
         }
         self.poisoned = false;

@@ -139,7 +139,7 @@ impl Engine {
 
     fn reader(&self) -> Reader<'_> {
         let len = self.region.len();
-        Reader { storage: &*self.storage, geometry: self.geometry, key: self.key, len }
+        Reader { storage: &*self.storage, geometry: self.geometry, key: self.key, len, in_flight: None }
     }
 
     #[inline]

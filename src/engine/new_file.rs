@@ -43,7 +43,7 @@ impl NewFile {
     pub(super) fn found(&self, state: State) -> Found {
         let key = ChecksumKey::new(self.identity.file_id);
         let metadata = &self.reserved[to_index(METADATA_OFFSETS[TwinCopy::A.index()])..][..BLOCK_LEN];
-        let root = Root::new(state.clone(), TwinCopy::A, key.checksum(metadata), false, true);
+        let root = Root::new(state.clone(), TwinCopy::A, key.checksum(metadata), false);
         Found { root, live: state }
     }
 

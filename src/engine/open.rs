@@ -73,7 +73,7 @@ impl Engine {
         let geometry = Geometry::new(page_size);
         let key = ChecksumKey::new(identity.file_id);
         let (verdict, found) =
-            reserved.decide(&Reader { storage: &*storage, geometry, key, len }, options.take_older)?;
+            reserved.decide(&Reader { storage: &*storage, geometry, key, len, in_flight: None }, options.take_older)?;
 
         let region = Engine::map(&mut *storage, geometry.offset(found.live.total_pages), &options)?;
         let mut engine = Engine::around(storage, region, identity, options, found, &verdict);

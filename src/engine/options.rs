@@ -16,16 +16,21 @@ pub enum Verification {
 
 /// How a commit becomes durable.
 ///
-/// Either way it is durable when it returns, and after a crash it happened as a whole or not at all.
+/// Either way it is durable when it returns, and after a crash it happened as a whole or not at all. A commit that writes more
+/// than 160 regular pages, or comes after stores through the map, may take one sync more than is said here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Durability {
-    /// With one sync where the commit can prove itself after a crash: where it is small and writes nothing but protected
-    /// pages, allocations and the header. Every other commit takes two.
+    /// With one sync where the commit can prove itself after a crash: where it writes no regular pages, and at most 4096
+    /// protected ones. Every other commit takes two.
+    ///
+    /// Until the next commit, or [`Pager::close`](crate::Pager::close), bit rot in the block that names the newest commit, or in
+    /// what that commit wrote, looks like a commit that was under way when the power failed: opening the file takes it back,
+    /// and its report says which slot was voided.
     #[default]
     OneBarrier,
-    /// With two syncs, one before and one behind the record that names the commit. Slower; after bit rot in that very record
-    /// of a file that was not closed the commit is still found.
+    /// With two syncs, one before and one behind the block that names the commit. Slower; of a file that was not closed, rot in
+    /// that block loses nothing, and rot elsewhere is an error. This holds from the first commit under it.
     TwoBarriers,
 }
 

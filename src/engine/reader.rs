@@ -4,6 +4,7 @@
 //! index, generation. Whatever bytes the file holds, the walk ends: a node or a leaf counts only at the one index that
 //! it carries itself, so no block is read in two places, and none past the length of the file. I7.
 
+use std::io;
 use std::path::Path;
 
 use crate::block::{Block, PageKind};
@@ -37,6 +38,8 @@ pub(super) struct Reader<'a> {
     pub(super) key: ChecksumKey,
     /// Length of the file in bytes.
     pub(super) len: u64,
+    /// A commit that may not be all there: what it wrote is missing where it cannot be read.
+    pub(super) in_flight: Option<u64>,
 }
 
 /// Where a block hangs: the limits within which its entry has to name pages.
@@ -55,11 +58,31 @@ impl<'a> Reader<'a> {
         self.storage.read_at(buffer, offset).map_err(|source| Error::io("read", self.path(), source))
     }
 
+    /// Reads the live copy of a twin. A power cut leaves what was in flight unreadable, which is then damage like any other; a
+    /// call that fails elsewhere, or a disk that cannot be read at all, says nothing of what is there.
+    fn read_copy(&self, block: Block, entry: &TwinEntry, buffer: &mut [u8]) -> Result<()> {
+        let mut read = || self.read(buffer, self.geometry.offset(entry.live_page()));
+        let Err(error) = read() else { return Ok(()) };
+        if self.in_flight != Some(entry.generation) {
+            return Err(error);
+        }
+        let again = (1..READ_ATTEMPTS).any(|_| read().is_ok());
+        let Error::Io { source, .. } = &error else { return Err(error) };
+        let reserved = [SLOT_OFFSETS, METADATA_OFFSETS].concat();
+        match () {
+            () if again => Ok(()),
+            () if reserved.iter().all(|offset| self.read(&mut [0; BLOCK_LEN], *offset).is_err()) => Err(error),
+            () => {
+                Err(Defect { field: "read error", expected: 0, found: os_error(source) }.at(block, entry.live_page()))
+            }
+        }
+    }
+
     /// The live copy of a twin of the engine, compared with its entry.
     pub(super) fn read_block(&self, block: Block, entry: &TwinEntry, parent: Parent) -> Result<Box<BlockBytes>> {
         self.check_entry(block, entry, parent, self.geometry.pages_per_block())?;
         let mut bytes = Box::new([0; BLOCK_LEN]);
-        self.read(&mut bytes[..], self.geometry.offset(entry.live_page()))?;
+        self.read_copy(block, entry, &mut bytes[..])?;
         self.check_checksum(block, entry, &bytes[..])?;
         Ok(bytes)
     }
@@ -101,8 +124,9 @@ impl<'a> Reader<'a> {
 
     /// The content of a protected page, verified.
     pub(super) fn verify_protected(&self, index: u64, entry: &TwinEntry, scratch: &mut [u8]) -> Result<()> {
-        self.read(scratch, self.geometry.offset(entry.live_page()))?;
-        self.check_checksum(Block::ProtectedPage { id: index + 1 }, entry, scratch)
+        let block = Block::ProtectedPage { id: index + 1 };
+        self.read_copy(block, entry, scratch)?;
+        self.check_checksum(block, entry, scratch)
     }
 
     /// Reads all that a metadata copy names, protected and regular pages apart. Who owns the pages is not checked yet.
@@ -371,6 +395,11 @@ fn totals(counts: &PageCounts, total: u64, found: &PageCounts, found_total: u64)
         ("protected pages", counts.protected, found.protected),
         ("total pages", total, found_total),
     ]
+}
+
+/// The number of an error of the operating system, 0 where it has none.
+pub(super) fn os_error(error: &io::Error) -> u64 {
+    u64::from(error.raw_os_error().unwrap_or(0).unsigned_abs())
 }
 
 pub(super) fn kind_bits(kind: PageKind) -> u64 {

@@ -160,7 +160,8 @@ pub(super) enum Refusal {
 /// Reads what a candidate names.
 type Walker<'a> = &'a mut dyn FnMut(Candidate, Proof) -> Walk;
 
-fn slot_block(at: usize) -> Block {
+/// The name of a slot.
+pub(super) fn slot_block(at: usize) -> Block {
     Block::Slot(u8::from(at != 0))
 }
 
@@ -270,7 +271,7 @@ fn choose_from_slot(
             }
             let mut stands = Verdict { passed_over: Some(claim.generation), ..Verdict::named(other_at, &older) };
             stands.void_slots[at] = true;
-            stands.void_metadata[claim.copy.index()] = older.copy != claim.copy;
+            stands.void_metadata[older.copy.other().index()] = is_refused(evidence, &older);
             Ok(stands)
         }
     }
@@ -390,7 +391,8 @@ fn choose_from_metadata(evidence: &Evidence, take_older: bool, walk: Walker<'_>)
         copy: newer.copy,
         slot: 0,
         proved: true,
-        passed_over: None,
+        // What slots said on top of it is lost.
+        passed_over: newer.carries.then_some(newer.generation.saturating_add(1)),
         void_slots: [false, true],
         void_metadata: evidence.metadata.map(|metadata| matches!(metadata, MetadataEvidence::Bad(_))),
     };

@@ -10,13 +10,15 @@ pub struct Recovery {
     /// The generation that the file is at.
     pub generation: Generation,
     /// No commit slot named the generation: it was torn, lost, or not written yet. Everything that the commit wrote was found,
-    /// written again, and named by a new slot.
+    /// written again, and named by a new slot. Where a generation was passed over as well, protected pages that commits since
+    /// have turned over are errors on touch.
     pub adopted: bool,
     /// The identity block was lost and written again from the metadata.
     pub identity_rebuilt: bool,
     /// Slots and metadata copies that held an unfinished commit, or nothing that can be read, and hold a void record now.
     pub voided: Vec<Block>,
-    /// A newer generation that was damaged and passed over because the options asked for the older state.
+    /// A newer generation that was damaged and passed over because the options asked for the older state. Where no slot is left
+    /// to say how many there were, the first of those that may have been.
     pub passed_over: Option<Generation>,
     /// Bytes by which the file was longer than its metadata says; they are cut off before the file grows.
     pub tail_bytes: u64,
@@ -34,7 +36,7 @@ impl Recovery {
         }
     }
 
-    /// Whether the file was as an orderly close leaves it.
+    /// Whether nothing had to be done, as after an orderly close.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         *self == Recovery::nothing(self.generation.to_u64())

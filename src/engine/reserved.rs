@@ -6,15 +6,16 @@ use crate::block::{Block, TwinCopy};
 use crate::error::{Error, Result};
 use crate::format::{
     BLOCK_LEN, BlockBytes, ChecksumKey, Defect, FORMAT_VERSION, IDENTITY_MAGIC, IDENTITY_OFFSET, Identity,
-    IdentityDefect, METADATA_OFFSETS, Metadata, MetadataRecord, SLOT_OFFSETS, Slot, SlotRecord, encode_void,
+    IdentityDefect, MAX_GENERATION, METADATA_OFFSETS, Metadata, MetadataRecord, RegularList, SLOT_OFFSETS, Slot,
+    SlotRecord, encode_void,
 };
 use crate::ids::FileId;
 use crate::storage::Storage;
 
 use super::planted::{Mistake, is_planted};
-use super::reader::{CHANGES_IN_SLOTS, KNOWN_FEATURES, READ_ATTEMPTS, Reader};
+use super::reader::{CHANGES_IN_SLOTS, KNOWN_FEATURES, READ_ATTEMPTS, Reader, os_error};
 use super::recovery::{
-    Candidate, Claim, Evidence, MetadataEvidence, Proof, Refusal, SlotEvidence, Verdict, Walk, choose,
+    Candidate, Claim, Evidence, MetadataEvidence, Proof, Refusal, SlotEvidence, Verdict, Walk, choose, slot_block,
 };
 use super::root::Root;
 use super::state::State;
@@ -126,7 +127,8 @@ impl Reserved {
             _ if !verdict.void_slots[at] || is_planted(Mistake::RefusedSlotLeftStanding) => self.blocks[SLOTS_AT + at],
             Ok(SlotRecord::Commit(slot)) => encode_void(slot.generation, file_id),
             Ok(SlotRecord::Void { generation }) => encode_void(*generation, file_id),
-            Err(_) => encode_void(0, file_id),
+            // What the verdict names is durable by then: a later generation that is void says so.
+            Err(_) => encode_void(MAX_GENERATION.min(verdict.generation + 1), file_id),
         });
         let copies = std::array::from_fn(|at| match &self.metadata[at] {
             _ if !verdict.void_metadata[at] || is_planted(Mistake::RefusedMetadataLeftStanding) => {
@@ -182,8 +184,7 @@ impl Reserved {
         key.checksum(&self.blocks[METADATA_AT + copy.index()])
     }
 
-    /// What a candidate names. What may be in flight may be unreadable, and is missing then; a disk that cannot be read says
-    /// nothing of what is there.
+    /// What a candidate names.
     fn walk(&self, reader: &Reader<'_>, candidate: Candidate, proof: Proof) -> Result<Found, Walk> {
         let copy = match candidate {
             Candidate::Metadata(copy) => copy,
@@ -191,18 +192,18 @@ impl Reserved {
         };
         let Ok(metadata) = &self.metadata[copy.index()] else { unreachable!("only whole copies are walked") };
         let needs_proof = proof == Proof::Needed;
-        let mut walk = || match candidate {
+        let in_flight = match candidate {
+            Candidate::Slot(at) => Some(self.slot(at).generation),
+            // A commit that wrote regular pages passed a barrier before its slot.
+            Candidate::Metadata(_) if carries(metadata) && metadata.regular_list == RegularList::Listed(Vec::new()) => {
+                Some(metadata.generation)
+            }
+            Candidate::Metadata(_) => None,
+        };
+        let reader = &Reader { in_flight: in_flight.filter(|_| needs_proof), ..*reader };
+        match candidate {
             Candidate::Metadata(copy) => self.walk_metadata(reader, copy, metadata, needs_proof),
             Candidate::Slot(at) => self.walk_slot(reader, at, metadata, needs_proof),
-        };
-        if !needs_proof || !carries(metadata) {
-            return walk();
-        }
-        let decided = (1..READ_ATTEMPTS).map(|_| walk()).find(|walked| !matches!(walked, Err(Walk::Unreadable(_))));
-        let at = reserved_offset(Block::Metadata(copy));
-        match decided.unwrap_or_else(&mut walk) {
-            Err(Walk::Unreadable(error)) if reader.read(&mut [0; BLOCK_LEN], at).is_ok() => Err(Walk::Unproved(error)),
-            walked => walked,
         }
     }
 
@@ -231,8 +232,7 @@ impl Reserved {
         }
         let live = root.clone();
         let checksum = self.metadata_checksum(copy, reader.key);
-        // Its slot is written behind a barrier.
-        Ok(Found { root: Root::new(root, copy, checksum, carries(metadata), true), live })
+        Ok(Found { root: Root::new(root, copy, checksum, carries(metadata)), live })
     }
 
     /// What a slot says, on top of the metadata that it names.
@@ -240,7 +240,7 @@ impl Reserved {
         let slot = self.slot(at);
         let copy = slot.copy;
         let root = reader.state(metadata, Block::Metadata(copy)).map_err(failed)?;
-        let live = reader.state_of_slot(&root, carries(metadata), slot, slot_at(at)).map_err(failed)?;
+        let live = reader.state_of_slot(&root, carries(metadata), slot, slot_block(at)).map_err(failed)?;
         reader.check_owners(&live).map_err(failed)?;
         if slot.is_checkpoint() {
             reader.check_list(&live, &metadata.regular_list).map_err(failed)?;
@@ -254,15 +254,9 @@ impl Reserved {
             };
             proved.map_err(|error| if error.is_io() { Walk::Unreadable(error) } else { Walk::Unproved(error) })?;
         }
-        let behind_barrier = slot.behind_barrier || !slot.is_checkpoint();
-        let checksum = self.metadata_checksum(copy, reader.key);
-        let root = Root::new(root, copy, checksum, carries(metadata), behind_barrier);
+        let root = Root::new(root, copy, self.metadata_checksum(copy, reader.key), carries(metadata));
         Ok(Found { root: root.with_rows(&slot.rows), live })
     }
-}
-
-fn slot_at(at: usize) -> Block {
-    Block::Slot(u8::from(at != 0))
 }
 
 /// Whether small commits may stand on metadata.
@@ -277,11 +271,6 @@ fn failed(error: Error) -> Walk {
 fn first_failure(failures: &mut [Option<io::Error>; 5], storage: &dyn Storage) -> Option<Error> {
     let source = failures.iter_mut().find_map(Option::take)?;
     Some(Error::io("read", storage.path(), source))
-}
-
-/// The number of an error of the operating system, 0 where it has none.
-pub(super) fn os_error(error: &io::Error) -> u64 {
-    u64::from(error.raw_os_error().unwrap_or(0).unsigned_abs())
 }
 
 /// Where a block of the reserved region begins.

@@ -6,25 +6,45 @@
 //! ```
 //!
 //! A slot says all that differs from the metadata, so the small commits that follow one another on the same metadata each
-//! repeat what those before them changed. What may differ is kept as two sets, of words of the free map and of entries of
-//! the directory, so that a commit compares those and not whole leaves and nodes.
+//! repeat what those before them changed. What differs is kept as two lists, of words of the free map and of entries of the
+//! directory, so that a commit compares those and not whole leaves and nodes.
 //!
 //! The twins of leaves and nodes turn over with the metadata alone: what they hold on disk is the root's state.
 
-use std::collections::BTreeSet;
-
 use crate::block::TwinCopy;
-use crate::format::{ChangeRows, Defect, LEAF_WORDS, MapWord, PlacedTwin, Slot, TurnedTwin};
+use crate::format::{ChangeRows, MAX_STEPS, MapWord, PlacedTwin, TurnedTwin};
 
-use super::geometry::to_index;
 use super::planted::{Mistake, is_planted};
 use super::state::State;
 
-/// Words of the free map and entries of the directory.
+/// Words of the free map and entries of the directory, ascending.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Changed {
-    words: BTreeSet<u64>,
-    entries: BTreeSet<u64>,
+    words: Vec<u64>,
+    entries: Vec<u64>,
+}
+
+impl Changed {
+    /// Those that the rows of a slot are about.
+    fn of(rows: &ChangeRows) -> Self {
+        let entries = rows.turned.iter().map(|row| row.index).chain(rows.placed.iter().map(|row| row.index));
+        let mut changed =
+            Changed { words: rows.words.iter().map(|row| row.word).collect(), entries: entries.collect() };
+        changed.entries.sort_unstable();
+        changed
+    }
+
+    /// These, and those that differ between two states.
+    fn and_between(&self, live: &State, state: &State) -> Self {
+        let mut changed = self.clone();
+        changed.words.extend(state.free_map.words_changed_since(&live.free_map));
+        changed.entries.extend(state.directory.entries_changed_since(&live.directory));
+        for all in [&mut changed.words, &mut changed.entries] {
+            all.sort_unstable();
+            all.dedup();
+        }
+        changed
+    }
 }
 
 /// See the head of this file.
@@ -36,46 +56,40 @@ pub(super) struct Root {
     pub(super) checksum: u64,
     /// The metadata says that small commits may stand on it.
     pub(super) carries: bool,
-    /// All of it was behind a barrier before its slot was written, so that two blocks say that it happened.
-    pub(super) behind_barrier: bool,
     changed: Changed,
 }
 
 impl Root {
     /// The root that a checkpoint wrote.
-    pub(super) fn new(state: State, copy: TwinCopy, checksum: u64, carries: bool, behind_barrier: bool) -> Self {
-        Root { state, copy, checksum, carries, behind_barrier, changed: Changed::default() }
+    pub(super) fn new(state: State, copy: TwinCopy, checksum: u64, carries: bool) -> Self {
+        Root { state, copy, checksum, carries, changed: Changed::default() }
     }
 
     /// The root with what the rows of a slot say of the live state.
     pub(super) fn with_rows(self, rows: &ChangeRows) -> Self {
-        let changed = Changed {
-            words: rows.words.iter().map(|row| row.word).collect(),
-            entries: rows.turned.iter().map(|row| row.index).chain(rows.placed.iter().map(|row| row.index)).collect(),
-        };
-        Root { changed, ..self }
+        Root { changed: Changed::of(rows), ..self }
     }
 
-    /// What a small commit that makes `state` of the `live` one has to say, and what may differ from the root from then on.
-    /// `None` if that takes a checkpoint: the metadata carries no changes, a leaf or a node is new, or a slot has no room.
-    pub(super) fn rows(&self, live: &State, state: &State) -> Option<(ChangeRows, Changed)> {
+    /// What a small commit that makes `state` of the `live` one has to say. `None` if that takes a checkpoint: the metadata
+    /// carries no changes, or is too old; a leaf or a node is new; or a slot has no room.
+    pub(super) fn rows(&self, live: &State, state: &State) -> Option<ChangeRows> {
+        let is_near = state.generation - self.state.generation <= MAX_STEPS;
         let same_blocks =
             state.leaf_table.is(&self.state.leaf_table) && state.directory.has_nodes_of(&self.state.directory);
-        if !self.carries || !same_blocks {
+        if !self.carries || !is_near || !same_blocks {
             return None;
         }
-        let mut changed =
-            if is_planted(Mistake::RowsOfTheLastCommitAlone) { Changed::default() } else { self.changed.clone() };
-        changed.words.extend(state.free_map.words_changed_since(&live.free_map));
-        changed.entries.extend(state.directory.entries_changed_since(&live.directory));
+        let nothing = Changed::default();
+        let forgets = is_planted(Mistake::RowsOfTheLastCommitAlone);
+        let changed = if forgets { &nothing } else { &self.changed }.and_between(live, state);
         let mut rows = ChangeRows::default();
-        for word in changed.words.iter().copied() {
+        for word in changed.words {
             let (low, high) = state.free_map.word(word);
             if (low, high) != self.state.free_map.word(word) {
                 rows.words.push(MapWord { word, low, high });
             }
         }
-        for index in changed.entries.iter().copied() {
+        for index in changed.entries {
             let (was, entry) = (self.state.directory.get(index), state.directory.get(index));
             if was == entry {
                 continue;
@@ -86,49 +100,49 @@ impl Root {
             } else {
                 rows.placed.push(PlacedTwin { index, entry });
             }
-            if !ChangeRows::fit(rows.words.len(), rows.turned.len(), rows.placed.len()) {
-                return None;
-            }
         }
-        let fits = ChangeRows::fit(rows.words.len(), rows.turned.len(), rows.placed.len());
-        fits.then_some((rows, changed))
+        rows.fit().then_some(rows)
     }
 
-    /// After a small commit.
-    pub(super) fn set_changed(&mut self, changed: Changed) {
-        self.changed = changed;
+    /// After a small commit that said this.
+    pub(super) fn set_changed(&mut self, rows: &ChangeRows) {
+        self.changed = Changed::of(rows);
     }
 }
 
-impl State {
-    /// The state that a slot says, on top of this one, which its metadata says.
-    pub(super) fn with_changes(&self, slot: &Slot) -> Result<State, Defect> {
-        let mut state = self.clone();
-        state.generation = slot.generation;
-        state.total_pages = slot.total_pages;
-        state.counts = slot.counts;
-        state.header = slot.header;
-        for row in &slot.rows.words {
-            let leaf = row.word / LEAF_WORDS as u64;
-            if state.free_map.leaf(leaf).is_none() {
-                return Err(Defect { field: "word", expected: 0, found: row.word });
-            }
-            state.free_map.set_word(leaf, to_index(row.word % LEAF_WORDS as u64), row.low, row.high);
+#[cfg(test)]
+mod tests {
+    use super::super::geometry::Geometry;
+    use super::{MAX_STEPS, Root, State, TwinCopy};
+
+    #[test]
+    fn what_a_slot_cannot_say_takes_a_checkpoint() {
+        let at = |generation| State { generation, ..State::empty(Geometry::new(4096), 100) };
+        let root = |carries| Root::new(at(7), TwinCopy::A, 0, carries);
+        assert!(root(true).rows(&at(7), &at(8)).is_some());
+        assert!(root(true).rows(&at(6 + MAX_STEPS), &at(7 + MAX_STEPS)).is_some());
+        assert!(root(true).rows(&at(7 + MAX_STEPS), &at(8 + MAX_STEPS)).is_none(), "rows count from the metadata");
+        assert!(root(false).rows(&at(7), &at(8)).is_none(), "the metadata carries nothing");
+    }
+
+    #[test]
+    fn what_changed_and_changed_back_is_not_said_again() {
+        let geometry = Geometry::new(4096);
+        let mut state = State::empty(geometry, 10_000);
+        state.take_runs(geometry, 5_000, crate::block::PageKind::Regular).expect("there is room");
+        let mut root = Root::new(state.clone(), TwinCopy::A, 0, true);
+        let mut live = state.clone();
+        for page in (1_000..1_010).map(|word| word * 4) {
+            let mut freed = live.clone();
+            freed.release(page, crate::block::PageKind::Regular);
+            let rows = root.rows(&live, &freed).expect("there is room");
+            assert_eq!(rows.words.len(), 1);
+            root.set_changed(&rows);
+            let rows = root.rows(&freed, &state).expect("there is room");
+            assert_eq!(rows.words.len(), 0);
+            root.set_changed(&rows);
+            assert!(root.changed.words.is_empty());
+            live = state.clone();
         }
-        for row in &slot.rows.turned {
-            let entry = state.directory.get(row.index);
-            if entry.is_empty() {
-                return Err(Defect { field: "turned twin", expected: 0, found: row.index });
-            }
-            let (live, generation, checksum) = (row.live, row.generation, row.checksum);
-            state.directory.set(row.index, crate::format::TwinEntry { live, generation, checksum, ..entry });
-        }
-        for row in &slot.rows.placed {
-            if !state.directory.has_room(row.index) {
-                return Err(Defect { field: "placed twin", expected: 0, found: row.index });
-            }
-            state.directory.set(row.index, row.entry);
-        }
-        Ok(state)
     }
 }

@@ -15,10 +15,10 @@
 use std::convert::Infallible;
 
 use crate::block::{Block, PageKind};
-use crate::format::{HEADER_LEN, PAGES_PER_LEAF, PageCounts, TableKind, TwinEntry};
+use crate::format::{Defect, HEADER_LEN, LEAF_WORDS, PAGES_PER_LEAF, PageCounts, Slot, TableKind, TwinEntry};
 
 use super::free_map::{FreeMap, Runs};
-use super::geometry::Geometry;
+use super::geometry::{Geometry, to_index};
 use super::twin_table::{TwinTable, unwritten};
 
 /// See the head of this file.
@@ -270,6 +270,37 @@ impl State {
         }
         self.directory = directory;
         copies.map(|_| index)
+    }
+
+    /// The state that a slot says, on top of this one, which its metadata says.
+    pub(super) fn with_changes(&self, slot: &Slot) -> Result<State, Defect> {
+        let mut state = self.clone();
+        state.generation = slot.generation;
+        state.total_pages = slot.total_pages;
+        state.counts = slot.counts;
+        state.header = slot.header;
+        for row in &slot.rows.words {
+            let leaf = row.word / LEAF_WORDS as u64;
+            if state.free_map.leaf(leaf).is_none() {
+                return Err(Defect { field: "word", expected: 0, found: row.word });
+            }
+            state.free_map.set_word(leaf, to_index(row.word % LEAF_WORDS as u64), row.low, row.high);
+        }
+        for row in &slot.rows.turned {
+            let entry = state.directory.get(row.index);
+            if entry.is_empty() {
+                return Err(Defect { field: "turned twin", expected: 0, found: row.index });
+            }
+            let (live, generation, checksum) = (row.live, row.generation, row.checksum);
+            state.directory.set(row.index, TwinEntry { live, generation, checksum, ..entry });
+        }
+        for row in &slot.rows.placed {
+            if !state.directory.has_room(row.index) {
+                return Err(Defect { field: "placed twin", expected: 0, found: row.index });
+            }
+            state.directory.set(row.index, row.entry);
+        }
+        Ok(state)
     }
 
     /// Runs of the pages that are of `kind` here and were free in `base`.

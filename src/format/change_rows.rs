@@ -170,9 +170,9 @@ impl ChangeRows {
             .saturating_add(len(placed, PlacedTwin::LEN))
     }
 
-    /// Whether a slot has room for so many rows of each kind.
-    pub(crate) fn fit(words: usize, turned: usize, placed: usize) -> bool {
-        Self::len_bytes([words, turned, placed]) <= ROWS_LEN
+    /// Whether a slot has room for the rows.
+    pub(crate) fn fit(&self) -> bool {
+        Self::len_bytes(self.lens()) <= ROWS_LEN
     }
 
     /// Indexes of the protected pages whose live copies a commit wrote.
@@ -223,6 +223,10 @@ impl ChangeRows {
         check_ascending("word", self.words.iter().map(|row| row.word), PAGE_BITS - u64::BITS.ilog2())?;
         check_ascending("turned twin", self.turned.iter().map(|row| row.index), PAGE_BITS)?;
         check_ascending("placed twin", self.placed.iter().map(|row| row.index), PAGE_BITS)?;
+        let is_turned = |index: u64| self.turned.binary_search_by_key(&index, |row| row.index).is_ok();
+        if let Some(twice) = self.placed.iter().find(|row| is_turned(row.index)) {
+            return Err(Defect { field: "placed twin", expected: twice.index + 1, found: twice.index });
+        }
         let placed = self.placed.iter().filter(|row| !row.entry.is_empty());
         let written = self.turned.iter().map(|row| row.generation).chain(placed.map(|row| row.entry.generation));
         for found in written {
@@ -293,11 +297,12 @@ mod tests {
 
     #[test]
     fn rows_fit_as_long_as_their_bytes_do() {
-        assert!(ChangeRows::fit(160, 0, 0) && !ChangeRows::fit(161, 0, 0));
-        assert!(ChangeRows::fit(0, 240, 0) && !ChangeRows::fit(0, 241, 0));
-        assert!(ChangeRows::fit(0, 0, 96) && !ChangeRows::fit(0, 0, 97));
-        assert!(ChangeRows::fit(80, 70, 20) && !ChangeRows::fit(80, 71, 20));
-        assert!(!ChangeRows::fit(usize::MAX, usize::MAX, usize::MAX));
+        let fit = |words, turned, placed| ChangeRows::len_bytes([words, turned, placed]) <= ROWS_LEN;
+        assert!(fit(160, 0, 0) && !fit(161, 0, 0));
+        assert!(fit(0, 240, 0) && !fit(0, 241, 0));
+        assert!(fit(0, 0, 96) && !fit(0, 0, 97));
+        assert!(fit(80, 70, 20) && !fit(80, 71, 20));
+        assert!(!fit(usize::MAX, usize::MAX, usize::MAX));
         assert_eq!(ROWS_LEN, 3840);
     }
 
@@ -323,6 +328,7 @@ mod tests {
         assert_eq!(check(|rows| rows.turned[1].index = 3), defect("turned twin", 5, 3));
         assert_eq!(check(|rows| rows.placed[1].index = 5), defect("placed twin", 6, 5));
         assert_eq!(check(|rows| rows.placed[1].index = 1 << 40), defect("placed twin", (1 << 40) - 1, 1 << 40));
+        assert_eq!(check(|rows| rows.turned[1].index = 5), defect("placed twin", 6, 5));
         assert_eq!(check(|rows| rows.turned[0].generation = 10), defect("generation of a row", 11, 10));
         assert_eq!(check(|rows| rows.turned[0].generation = 13), defect("generation of a row", 12, 13));
         assert_eq!(check(|rows| rows.placed[0].entry.generation = 13), defect("generation of a row", 12, 13));

@@ -47,7 +47,7 @@ pub(crate) use checksum::ChecksumKey;
 pub(crate) use identity::{IDENTITY_MAGIC, Identity, IdentityDefect};
 pub(crate) use leaf::{DecodedLeaf, LEAF_WORDS, LeafBits, PAGES_PER_LEAF, decode_leaf, encode_leaf};
 pub(crate) use metadata::{Metadata, MetadataRecord, PageCounts, REGULAR_LIST_LEN, RegularList, TOP_LEN, TableTop};
-pub(crate) use slot::{Slot, SlotRecord};
+pub(crate) use slot::{MAX_STEPS, Slot, SlotRecord};
 #[cfg(test)]
 pub(crate) use structures::{Cell, STRUCTURES, Structure};
 pub(crate) use twin::{NODE_FANOUT, Node, TableKind, TwinEntry, encode_node};

@@ -51,7 +51,7 @@ use crate::ids::FileId;
 const BEHIND_BARRIER: u32 = 1;
 
 /// Small commits that can follow one checkpoint, bounded by the bits in a turned row.
-const MAX_STEPS: u64 = (1 << 23) - 1;
+pub(crate) const MAX_STEPS: u64 = (1 << 23) - 1;
 
 /// A commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -139,7 +139,8 @@ impl Slot {
         self.metadata_generation == self.generation
     }
 
-    fn encode(&self, file_id: FileId) -> BlockBytes {
+    /// The block at one of the [`SLOT_OFFSETS`](super::SLOT_OFFSETS).
+    pub(crate) fn encode(&self, file_id: FileId) -> BlockBytes {
         assert_eq!(self.check(), Ok(()), "the engine commits what a reader accepts");
         let count = |rows: usize| u32::try_from(rows).expect("the rows of a slot are few");
         let [words, turned, placed] = self.rows.lens().map(count);

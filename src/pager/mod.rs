@@ -40,13 +40,13 @@ pub use transaction::{PageHint, Savepoint, Transaction};
 /// It holds the file's exclusive lock. Everything that can be read stands on [`PageReader`], to which it derefs. What changes
 /// something borrows it exclusively, so no page can be looked at while the file grows or closes.
 ///
-/// Allocating and freeing are durable when they return, and each call is one commit of two barriers; a [`Transaction`] takes
+/// Allocating and freeing are durable when they return, and each call is one commit; a [`Transaction`] takes
 /// any number of changes into one. Content stored to a regular page through [`page_mut`](Self::page_mut) is in the file at once
 /// (another process sees it, and it outlives this one) and on the disk after [`sync`](Self::sync) or the next commit that
 /// changes something.
 ///
-/// Dropping a pager closes it without a last sync: what was committed stays. [`close`](Self::close) syncs, and says whether
-/// that worked.
+/// Dropping a pager closes it without a last sync: what was committed stays. [`close`](Self::close) syncs, seals the last
+/// commit against rot (see [`Durability::OneBarrier`](crate::Durability::OneBarrier)), and says whether that worked.
 pub struct Pager<const P: usize> {
     reader: PageReader<P>,
 }
@@ -243,11 +243,15 @@ impl<const P: usize> Pager<P> {
         self.reader.engine.sync()
     }
 
-    /// Syncs, gives back what the file grew by for transactions that were not committed, and lets go of the lock.
+    /// Syncs, seals, gives back what the file grew by for transactions that were not committed, and lets go of the lock.
+    ///
+    /// Sealing is a commit of two barriers that changes nothing but the generation. It is made where the last checkpoint was
+    /// one of [`Durability::OneBarrier`](crate::Durability::OneBarrier), and left out where a full disk has no space for it.
     ///
     /// # Errors
     ///
-    /// Those of [`sync`](Self::sync). The file is closed in any case.
+    /// Those of [`sync`](Self::sync), and [`Error::Io`] when the sealing commit fails: what was committed before stays, as
+    /// without it. The file is closed in any case.
     pub fn close(self) -> Result<()> {
         self.reader.engine.close()
     }

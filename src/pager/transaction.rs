@@ -25,7 +25,7 @@ use super::reader::{HEADER_LEN, index_of};
 
 /// A change of a pager in the making: made by [`Pager::transaction`](crate::Pager::transaction).
 ///
-/// It takes any number of operations of every kind. [`commit`](Self::commit) makes all of them durable with two barriers;
+/// It takes any number of operations of every kind. [`commit`](Self::commit) makes all of them durable;
 /// dropped, or leaked, it leaves no trace in memory or on disk, except that the file may be longer until the pager is closed.
 /// Reads through it see its own changes. An operation that fails changes nothing, and the transaction goes on.
 ///
@@ -65,7 +65,7 @@ impl<'p, const P: usize> Transaction<'p, P> {
         Ok(Transaction { engine, stage })
     }
 
-    /// Makes all changes durable with two barriers, or none of them. A transaction that changed nothing writes nothing.
+    /// Makes all changes durable, or none of them, with as many syncs as [`Durability`](crate::Durability) says. A transaction that changed nothing writes nothing.
     ///
     /// # Errors
     ///
