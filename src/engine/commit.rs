@@ -206,9 +206,15 @@ impl Engine {
                 Content::Bytes(buffer) => (buffer.as_bytes(), self.key.checksum(buffer.as_bytes())),
                 Content::Zeros => (zeros, *checksum_of_zeros.get_or_insert_with(|| self.key.checksum(zeros))),
             };
-            let (turned, page) = turned_over(&state.directory.get(index), state.generation, checksum);
+            let entry = state.directory.get(index);
+            let (turned, page) = turned_over(&entry, state.generation, checksum);
             state.directory.set(index, turned);
             copies.push((page, bytes));
+            if entry.generation == 0 && !self.options.sparse {
+                // Space that was allocated and never written costs a commit of the filesystem when it first is. The spare copy
+                // mostly lies behind the live one, where it costs next to nothing to write now.
+                copies.push((turned.copies[turned.live.other().index()], bytes));
+            }
         }
         copies
     }

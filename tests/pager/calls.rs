@@ -141,14 +141,14 @@ fn a_checkpoint_of_more_regular_pages_than_its_metadata_lists_passes_one_more_ba
 }
 
 #[test]
-fn a_commit_writes_neighbours_in_one_call_but_no_more_than_some_mebibytes() {
+fn a_commit_writes_neighbours_in_one_call_but_no_more_than_64_kib() {
     let disk = SimDisk::new();
     let mut pager = create(&disk);
     pager.alloc_bulk(4000).and_then(|ids| pager.free_bulk(ids)).expect("there is room");
     let written = calls_of(&disk, CallKind::Write, || write_pages(&mut pager, 3000));
     let of_pages: Vec<u64> = written.iter().map(|call| call.len).filter(|len| *len > P as u64).collect();
-    assert_eq!((of_pages.iter().sum::<u64>(), of_pages.len()), (3000 * P as u64, 3));
-    assert_eq!(of_pages.iter().max(), Some(&(4 << 20)));
+    assert_eq!((of_pages.iter().sum::<u64>(), of_pages.len()), (3000 * P as u64, 188));
+    assert_eq!(of_pages.iter().max(), Some(&(64 << 10)));
 }
 
 #[test]

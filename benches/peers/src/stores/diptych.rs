@@ -47,6 +47,10 @@ fn parts(count: u64) -> Outcome<Vec<usize>> {
 }
 
 impl Store for Regular {
+    fn close(self: Box<Self>) -> Outcome<()> {
+        Ok(self.pager.close()?)
+    }
+
     fn fill(&mut self, count: u64) -> Outcome<Vec<u64>> {
         let mut ids = Vec::new();
         for part in parts(count)? {
@@ -93,6 +97,10 @@ impl Store for Regular {
 }
 
 impl Store for Protected {
+    fn close(self: Box<Self>) -> Outcome<()> {
+        Ok(self.pager.close()?)
+    }
+
     fn fill(&mut self, count: u64) -> Outcome<Vec<u64>> {
         let mut ids = Vec::new();
         for part in parts(count)? {

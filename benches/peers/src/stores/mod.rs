@@ -71,6 +71,11 @@ pub(crate) enum Work {
 
 /// A store that is open.
 pub(crate) trait Store: Send + Sync {
+    /// Leaves the file as its library wants it left; dropping is that where there is nothing else.
+    fn close(self: Box<Self>) -> Outcome<()> {
+        Ok(())
+    }
+
     /// Makes `count` pages that hold [`word`]`(id, 0)` and noise, durably, and says under which ids.
     fn fill(&mut self, count: u64) -> Outcome<Vec<u64>>;
 

@@ -56,9 +56,12 @@ fn opened(bench: &Bench, report: &mut Report, sizes: &Sizes<'_>, mib: u64, plot:
     let (mut contestants, mut reasons) = (vec![floor(&folder, bench)?], Vec::new());
     for kind in bench.kinds.iter().filter(|kind| sizes.takes_part(kind, mib)) {
         let place = Place::new(folder.path().join(kind.name), pages - 64)?;
-        // Dropped at once, which closes it.
-        match Filled::new(kind, &place, pages - 64) {
-            Ok(filled) => contestants.push(opener(kind, place, filled.ids)),
+        let closed = Filled::new(kind, &place, pages - 64).and_then(|filled| {
+            filled.store.close()?;
+            Ok(filled.ids)
+        });
+        match closed {
+            Ok(ids) => contestants.push(opener(kind, place, ids)),
             Err(error) => reasons.push(format!("{}: {error}", kind.name)),
         }
     }
