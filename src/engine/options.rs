@@ -22,7 +22,7 @@ pub enum Verification {
 #[non_exhaustive]
 pub enum Durability {
     /// With one sync where the commit can prove itself after a crash: where it writes no regular pages, and at most 4096
-    /// protected ones. Every other commit takes two.
+    /// copies of protected ones (a new page has two). Every other commit takes two.
     ///
     /// Until the next commit, or [`Pager::close`](crate::Pager::close), bit rot in the block that names the newest commit, or in
     /// what that commit wrote, looks like a commit that was under way when the power failed: opening the file takes it back,
