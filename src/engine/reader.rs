@@ -131,13 +131,12 @@ impl<'a> Reader<'a> {
 
     /// Reads all that a metadata copy names, protected and regular pages apart. Who owns the pages is not checked yet.
     pub(super) fn state(&self, metadata: &Metadata, copy: Block) -> Result<State> {
-        let page = self.reserved_page(copy);
         let unknown = metadata.required_features & !KNOWN_FEATURES;
         if unknown != 0 {
             return Err(Error::UnknownFeatures { expected: KNOWN_FEATURES, found: metadata.required_features });
         }
         let total_pages = metadata.total_pages;
-        self.check_total(total_pages).map_err(|wrong| wrong.at(copy, page))?;
+        self.check_total(total_pages, copy)?;
 
         let parent = Parent { total_pages, generation: metadata.generation };
         let leaf_table = self.table(TableKind::FreeMap, metadata, parent)?;
@@ -165,7 +164,7 @@ impl<'a> Reader<'a> {
             return Ok(root.clone());
         }
         check_all([("required features", CHANGES_IN_SLOTS, if carries { CHANGES_IN_SLOTS } else { 0 })], block, page)?;
-        self.check_total(slot.total_pages).map_err(|wrong| wrong.at(block, page))?;
+        self.check_total(slot.total_pages, block)?;
         if slot.total_pages < root.total_pages {
             let (expected, found) = (root.total_pages, slot.total_pages);
             return Err(Defect { field: "total pages", expected, found }.at(block, page));
@@ -179,13 +178,14 @@ impl<'a> Reader<'a> {
     }
 
     /// A file has room for its reserved region, no more pages than there are numbers, and is as long as it says.
-    fn check_total(&self, total_pages: u64) -> Result<(), Wrong> {
+    fn check_total(&self, total_pages: u64, block: Block) -> Result<()> {
         if total_pages < self.geometry.first_page() || total_pages > self.geometry.capacity() {
             let expected = total_pages.clamp(self.geometry.first_page(), self.geometry.capacity());
-            return Err(Wrong::Total(Defect { field: "total pages", expected, found: total_pages }));
+            let defect = Defect { field: "total pages", expected, found: total_pages };
+            return Err(defect.at(block, self.reserved_page(block)));
         }
         let expected = self.geometry.offset(total_pages);
-        if expected > self.len { Err(Wrong::Length { expected, found: self.len }) } else { Ok(()) }
+        if expected > self.len { Err(Error::Truncated { expected, found: self.len }) } else { Ok(()) }
     }
 
     /// The page in which a block of the reserved region begins.
@@ -368,21 +368,6 @@ impl<'a> Reader<'a> {
             }
         }
         Ok(None)
-    }
-}
-
-/// Why a total is not that of the file.
-enum Wrong {
-    Total(Defect),
-    Length { expected: u64, found: u64 },
-}
-
-impl Wrong {
-    fn at(self, block: Block, page: u64) -> Error {
-        match self {
-            Wrong::Total(defect) => defect.at(block, page),
-            Wrong::Length { expected, found } => Error::Truncated { expected, found },
-        }
     }
 }
 

@@ -101,8 +101,7 @@ impl Reserved {
     fn evidence(&self, key: ChecksumKey) -> Evidence {
         let slots = self.slots.each_ref().map(|record| match record {
             Ok(SlotRecord::Commit(slot)) => {
-                let block = SlotRecord::Commit(slot.clone()).encode(self.identity.file_id);
-                SlotEvidence::Commit(Claim::new(slot, key.checksum(&block)))
+                SlotEvidence::Commit(Claim::new(slot, key.checksum(&slot.encode(self.identity.file_id))))
             }
             Ok(SlotRecord::Void { generation }) => SlotEvidence::Void { generation: *generation },
             Err(defect) => SlotEvidence::Bad(*defect),
@@ -127,7 +126,8 @@ impl Reserved {
             _ if !verdict.void_slots[at] || is_planted(Mistake::RefusedSlotLeftStanding) => self.blocks[SLOTS_AT + at],
             Ok(SlotRecord::Commit(slot)) => encode_void(slot.generation, file_id),
             Ok(SlotRecord::Void { generation }) => encode_void(*generation, file_id),
-            // What the verdict names is durable by then: a later generation that is void says so.
+            // A power cut spoils only the slot that was being written, so what the verdict names had been acknowledged: a later
+            // generation that is void says so.
             Err(_) => encode_void(MAX_GENERATION.min(verdict.generation + 1), file_id),
         });
         let copies = std::array::from_fn(|at| match &self.metadata[at] {

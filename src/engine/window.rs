@@ -9,8 +9,8 @@ use crate::storage::{Region, Storage};
 const BATCH_BYTES: usize = 4 << 20;
 
 /// What one call writes at the most, if pages are not larger. The page cache keeps what a call wrote in pieces as large as that,
-/// and a page that is written alone later costs the more the larger its piece is: 64 KiB cost a tenth of the speed of a
-/// commit of many megabytes, and every commit that follows pays half of what it would behind calls of a mebibyte.
+/// and a page that is written alone later costs the more the larger its piece is. Longer calls make a commit of many megabytes
+/// a little faster, and every commit of a few pages that follows slower.
 const WRITE_BYTES: u64 = 64 << 10;
 
 /// What is written somewhere.
