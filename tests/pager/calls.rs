@@ -152,6 +152,20 @@ fn a_commit_writes_neighbours_in_one_call_but_no_more_than_64_kib() {
 }
 
 #[test]
+fn the_first_commit_of_a_protected_page_writes_both_copies_where_space_is_allocated_ahead() {
+    for (sparse, pages) in [(false, 2), (true, 1)] {
+        let disk = SimDisk::new();
+        let mut pager = PagerOptions::new().sparse(sparse).create_on::<P>(&disk).expect("the disk is empty");
+        pager.alloc_protected().expect("there is room");
+        let written = calls_of(&disk, CallKind::Write, || {
+            pager.alloc_protected().expect("there is room");
+        });
+        // And the slot.
+        assert_eq!(written.iter().map(|call| call.len).sum::<u64>(), (pages + 1) * P as u64, "sparse: {sparse}");
+    }
+}
+
+#[test]
 fn zeros_are_written_over_a_run_of_pages_that_were_used_before_in_few_calls() {
     let disk = SimDisk::new();
     let mut pager = create(&disk);
