@@ -16,15 +16,15 @@ pub(crate) struct PageBuffer {
 impl PageBuffer {
     pub(crate) fn zeroed(len: usize) -> Self {
         let bytes = vec![0; len + ALIGNMENT];
-        let start = bytes.as_ptr().align_offset(ALIGNMENT);
-        assert!(start < ALIGNMENT, "a byte pointer can be aligned");
-        PageBuffer { bytes, start, len }
+        PageBuffer { start: aligned(bytes.as_ptr()), bytes, len }
     }
 
     pub(crate) fn copy_of(page: &[u8]) -> Self {
-        let mut buffer = PageBuffer::zeroed(page.len());
-        buffer.as_bytes_mut().copy_from_slice(page);
-        buffer
+        let mut bytes = Vec::with_capacity(page.len() + ALIGNMENT);
+        let start = aligned(bytes.as_ptr());
+        bytes.resize(start, 0);
+        bytes.extend_from_slice(page);
+        PageBuffer { bytes, start, len: page.len() }
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8] {
@@ -34,6 +34,13 @@ impl PageBuffer {
     pub(crate) fn as_bytes_mut(&mut self) -> &mut [u8] {
         &mut self.bytes[self.start..self.start + self.len]
     }
+}
+
+/// How far into this memory the first page that is aligned starts.
+fn aligned(memory: *const u8) -> usize {
+    let start = memory.align_offset(ALIGNMENT);
+    assert!(start < ALIGNMENT, "a byte pointer can be aligned");
+    start
 }
 
 impl Clone for PageBuffer {

@@ -8,7 +8,7 @@
 //! The second is xxh3-64, seeded with the file id, so that a block of another file never fits. It guards against
 //! accidents; somebody who can write the file can also compute it.
 
-use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+use twox_hash::XxHash3_64;
 
 use super::Defect;
 use super::field::Field;
@@ -26,12 +26,12 @@ pub(crate) struct ChecksumKey(u64);
 impl ChecksumKey {
     /// The key of a file.
     pub(crate) fn new(file_id: FileId) -> Self {
-        ChecksumKey(xxh3_64(&file_id.to_bytes()))
+        ChecksumKey(XxHash3_64::oneshot(&file_id.to_bytes()))
     }
 
     /// The checksum of a whole block, or of a whole page.
     pub(crate) fn checksum(self, bytes: &[u8]) -> u64 {
-        xxh3_64_with_seed(bytes, self.0)
+        XxHash3_64::oneshot_with_seed(self.0, bytes)
     }
 }
 
