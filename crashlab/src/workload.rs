@@ -54,8 +54,8 @@ pub fn each_operation() -> Vec<Operation> {
     ]
 }
 
-/// What the crash lab makes its sequences of: [`each_operation`], and transactions that take savepoints, grow the file, or
-/// never end.
+/// What the crash lab makes its sequences of: [`each_operation`], and transactions that take savepoints, grow the file,
+/// never end, or move copies.
 #[must_use]
 pub fn operations() -> Vec<Operation> {
     let mut all = each_operation();
@@ -80,6 +80,9 @@ pub fn operations() -> Vec<Operation> {
     all.push(Operation::Transaction(grown, End::Commit));
     all.push(Operation::Transaction(freed, End::Commit));
     all.push(Operation::Transaction(vec![Step::AllocProtected, Step::WriteProtected(255, 0x65)], End::Leak));
+    // As many copies as get new places in a checkpoint.
+    let moved = (0..9).map(|pick| Step::WriteProtected(pick, 0x66)).collect();
+    all.push(Operation::Transaction(moved, End::Commit));
     all
 }
 

@@ -15,7 +15,7 @@ use crate::error::Result;
 use crate::format::{METADATA_OFFSETS, REGULAR_LIST_LEN, RegularList, Slot, encode_leaf};
 use crate::storage::Barrier;
 
-use super::commit::{FIRST_BARRIER, PageWrite, RegularPages, SECOND_BARRIER, Written};
+use super::commit::{CopyWrite, FIRST_BARRIER, RegularPages, SECOND_BARRIER, Written};
 use super::new_file::{metadata_of, slot_of};
 use super::planted::{Mistake, is_planted};
 use super::root::Root;
@@ -33,7 +33,7 @@ impl Engine {
     pub(super) fn checkpoint(
         &mut self,
         state: &mut State,
-        copies: &[PageWrite<'_>],
+        copies: &[CopyWrite<'_>],
         regular: &RegularPages<'_>,
         carries: bool,
     ) -> Result<Root> {
@@ -79,14 +79,14 @@ impl Engine {
 
     /// Writes the copies, and every leaf and node that differs from the root, children before parents, whose entries turn over
     /// in `state`.
-    fn write_twins(&mut self, state: &mut State, copies: &[PageWrite<'_>]) -> Result<()> {
+    fn write_twins(&mut self, state: &mut State, copies: &[CopyWrite<'_>]) -> Result<()> {
         let (geometry, key, generation) = (self.geometry, self.key, state.generation);
         let mut window = Window::new(&mut *self.storage, &mut self.region);
         let root = &self.root.state;
 
         let mut write = || -> io::Result<()> {
-            for (page, bytes) in copies {
-                window.push(geometry.offset(*page), Bytes::Page(bytes))?;
+            for copy in copies {
+                window.push(geometry.offset(copy.page), Bytes::Page(copy.bytes))?;
             }
             state.directory.turn_over_nodes(&root.directory, generation, key, |page, block| {
                 window.push(geometry.offset(page), Bytes::Block(block))

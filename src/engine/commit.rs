@@ -65,6 +65,13 @@ pub(super) const SECOND_BARRIER: BarrierMistakes = BarrierMistakes {
 /// A page, and what is written there.
 pub(super) type PageWrite<'p> = (u64, &'p [u8]);
 
+/// A copy of a protected page that is to be written.
+pub(super) struct CopyWrite<'p> {
+    pub(super) index: u64,
+    pub(super) page: u64,
+    pub(super) bytes: &'p [u8],
+}
+
 /// The regular pages that a commit writes.
 #[derive(Default)]
 pub(super) struct RegularPages<'p> {
@@ -137,13 +144,14 @@ impl Engine {
         self.shown.make_room(last.map_or(0, |last| last + 1), state.counts.protected);
         let is_zeros = |content: &Content| matches!(content, Content::Zeros);
         let zeros = if contents.values().any(is_zeros) { self.zero_page().to_vec() } else { Vec::new() };
-        let copies = self.turn_over_pages(&mut state, &contents, &zeros);
+        let mut copies = self.turn_over_pages(&mut state, &contents, &zeros);
         let regular = self.regular_pages(&contents);
         let small = match self.options.durability {
             Durability::OneBarrier => self.root.rows(&self.live, &state),
             Durability::TwoBarriers => None,
         };
-        let written = if let Some(rows) = small {
+        let placed = self.place_copies(&mut state, &mut copies, small.is_some());
+        let written = if let Some(rows) = small.filter(|_| !placed) {
             let slot = self.small_slot(&state, rows, &regular);
             self.commit_small(&slot, &copies, &regular)?;
             Written::Changes(slot.rows)
@@ -197,7 +205,7 @@ impl Engine {
         state: &mut State,
         contents: &'p BTreeMap<Owned, Content>,
         zeros: &'p [u8],
-    ) -> Vec<PageWrite<'p>> {
+    ) -> Vec<CopyWrite<'p>> {
         let mut checksum_of_zeros = None;
         let mut copies = Vec::new();
         for (owned, content) in contents {
@@ -209,11 +217,12 @@ impl Engine {
             let entry = state.directory.get(index);
             let (turned, page) = turned_over(&entry, state.generation, checksum);
             state.directory.set(index, turned);
-            copies.push((page, bytes));
+            copies.push(CopyWrite { index, page, bytes });
             if entry.generation == 0 && !self.options.sparse {
                 // Space that was allocated and never written costs a commit of the filesystem when it first is. The spare copy
                 // mostly lies behind the live one, where it costs next to nothing to write now.
-                copies.push((turned.copies[turned.live.other().index()], bytes));
+                let page = turned.copies[turned.live.other().index()];
+                copies.push(CopyWrite { index, page, bytes });
             }
         }
         copies
@@ -231,19 +240,18 @@ impl Engine {
     }
 
     pub(super) fn write_pages(&mut self, pages: &RegularPages<'_>) -> Result<()> {
-        self.write_sorted(&pages.fresh)?;
+        self.write_sorted(pages.fresh.iter().copied())?;
         if pages.overwritten.is_empty() {
             return Ok(());
         }
         // From the first byte on neither the old nor the new content is sure to be there.
         self.poisoned = !is_planted(Mistake::OverwriteDoesNotPoison);
-        self.write_sorted(&pages.overwritten)
+        self.write_sorted(pages.overwritten.iter().copied())
     }
 
-    fn write_sorted(&mut self, pages: &[PageWrite<'_>]) -> Result<()> {
+    fn write_sorted<'p>(&mut self, mut pages: impl Iterator<Item = PageWrite<'p>>) -> Result<()> {
         let mut window = Window::new(&mut *self.storage, &mut self.region);
-        let mut pages = pages.iter();
-        let pushed = pages.try_for_each(|(page, bytes)| window.push(self.geometry.offset(*page), Bytes::Page(bytes)));
+        let pushed = pages.try_for_each(|(page, bytes)| window.push(self.geometry.offset(page), Bytes::Page(bytes)));
         pushed.and_then(|()| window.write()).map_err(|source| self.io_error("write", source))
     }
 
@@ -265,8 +273,8 @@ impl Engine {
     }
 
     /// Writes a slot that says what changed, and what it rests on.
-    fn commit_small(&mut self, slot: &Slot, copies: &[PageWrite<'_>], regular: &RegularPages<'_>) -> Result<()> {
-        self.write_sorted(copies)?;
+    fn commit_small(&mut self, slot: &Slot, copies: &[CopyWrite<'_>], regular: &RegularPages<'_>) -> Result<()> {
+        self.write_sorted(copies.iter().map(|copy| (copy.page, copy.bytes)))?;
         self.write_pages(regular)?;
         self.poisoned = true;
         if slot.behind_barrier {

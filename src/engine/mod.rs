@@ -23,6 +23,7 @@ mod new_file;
 mod open;
 mod options;
 mod page_buffer;
+mod placement;
 mod planted;
 mod reader;
 mod recovery;

@@ -40,6 +40,8 @@ pub enum Mistake {
     SlotByParity,
     /// I2: a page is handed out by the transaction that freed it.
     PageReusedByTheCommitThatFreesIt,
+    /// I2: a checkpoint writes copies to pages that its own commit has freed.
+    PlacedOnPagesThatThisCommitFrees,
     /// I3: more regular pages than the metadata lists pass no barrier of their own.
     ManyRegularPagesWithoutABarrier,
     /// Section 7 of the design: metadata names pages of a length that no barrier has covered.

@@ -179,6 +179,14 @@ impl State {
         }
     }
 
+    /// Touches the first leaf that never was, if the file reaches so far that some of its pages can be handed out.
+    pub(super) fn touch_next(&mut self, geometry: Geometry) -> Option<u64> {
+        let leaf = self.leaf_table.first_empty();
+        let has_room = leaf * PAGES_PER_LEAF < self.usable_end(geometry);
+        has_room.then(|| self.touch(geometry, leaf))?;
+        Some(leaf)
+    }
+
     /// Takes the lowest free pages at or behind `from`, one or an aligned block, touching leaves on the way.
     fn take(&mut self, geometry: Geometry, from: u64, len: u64, kind: PageKind) -> Option<u64> {
         loop {

@@ -14,6 +14,7 @@ use super::new_file::NewFile;
 use super::{Durability, Engine, EngineOptions, Owned, Verification};
 
 mod bad_files;
+mod placement;
 
 fn options() -> EngineOptions {
     EngineOptions {

@@ -181,6 +181,11 @@ impl TwinTable {
         self.set_above(0, index, entry);
     }
 
+    /// Changes the twin entry of a node.
+    pub(super) fn set_node_entry(&mut self, (level, index): NodeAt, entry: TwinEntry) {
+        self.set_above(level + 1, index, entry);
+    }
+
     fn set_above(&mut self, level: usize, index: u64, entry: TwinEntry) {
         match self.levels.get_mut(level) {
             Some(nodes) => nodes.update(index / FANOUT, |node| node.set(to_index(index % FANOUT), entry)),
@@ -334,6 +339,30 @@ impl TwinTable {
         index < self.capacity() && (self.levels.is_empty() || !self.node_entry((0, index / FANOUT)).is_empty())
     }
 
+    /// Indexes of the nodes of a level that differ from those of `base`, ascending.
+    fn changed_nodes(&self, level: usize, base: &TwinTable) -> Vec<u64> {
+        match base.levels.get(level) {
+            Some(old) => self.levels[level].changed_since(old),
+            None => self.levels[level].iter().map(|(index, _)| index).collect(),
+        }
+    }
+
+    /// The nodes that [`turn_over_nodes`](Self::turn_over_nodes) will write and that have been written before: those that
+    /// differ from `base`, and all above them.
+    pub(super) fn nodes_to_turn_over(&self, base: &TwinTable) -> Vec<NodeAt> {
+        let (mut nodes, mut below) = (Vec::new(), Vec::new());
+        for level in 0..self.levels.len() {
+            let mut changed = self.changed_nodes(level, base);
+            changed.extend(below.iter().map(|index| index / FANOUT));
+            changed.sort_unstable();
+            changed.dedup();
+            nodes.extend(changed.iter().map(|index| (level, *index)));
+            below = changed;
+        }
+        nodes.retain(|node| self.node_entry(*node).generation != 0);
+        nodes
+    }
+
     /// Turns over every node that differs from `base`, lower levels first, so that a node holds what became of the
     /// nodes below it; `write` gets each block and the page where it goes.
     pub(super) fn turn_over_nodes<E>(
@@ -344,11 +373,7 @@ impl TwinTable {
         mut write: impl FnMut(u64, Box<BlockBytes>) -> Result<(), E>,
     ) -> Result<(), E> {
         for level in 0..self.levels.len() {
-            let changed = match base.levels.get(level) {
-                Some(old) => self.levels[level].changed_since(old),
-                None => self.levels[level].iter().map(|(index, _)| index).collect(),
-            };
-            for index in changed {
+            for index in self.changed_nodes(level, base) {
                 let node = self.levels[level].get(index).expect("a changed node is in the tree");
                 let on_disk_level = u32::try_from(level).expect("a table has a handful of levels");
                 let block =

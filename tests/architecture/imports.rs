@@ -39,6 +39,7 @@ const PARTS: [(&str, &[&str]); 1] = [(
         "change",
         "window",
         "commit",
+        "placement",
         "checkpoint",
         "check",
     ],

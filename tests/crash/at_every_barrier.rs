@@ -8,7 +8,7 @@ use crashlab::lab::{Lab, Start};
 use crashlab::operation::{End, Operation, Step};
 use crashlab::verify::{reported, verify_cycle};
 use crashlab::workload::each_operation;
-use diptych::{CrashOptions, Damage, Subset, Tail, TornUnit};
+use diptych::{CrashOptions, Damage, Durability, PagerOptions, Subset, Tail, TornUnit};
 use proptest::prelude::{ProptestConfig, prop, proptest};
 
 use crate::strategy::operation;
@@ -165,6 +165,28 @@ fn a_commit_of_many_regular_pages_is_atomic() {
         let mut tally = Tally::default();
         crash_operation::<4096>(Start::Fresh, &Operation::Transaction(steps, End::Commit), &options, &mut tally);
         assert!(tally.images > 100, "{tally:?}");
+    }
+}
+
+#[test]
+fn a_commit_that_moves_copies_is_atomic() {
+    let mut steps: Vec<Step> = (0..4).map(|_| Step::FreeProtected(1)).collect();
+    steps.extend((0..26).map(|pick| Step::WriteProtected(pick, 0x67)));
+    steps.push(Step::Free(0));
+    let operation = Operation::Transaction(steps, End::Commit);
+    for durability in [Durability::OneBarrier, Durability::TwoBarriers] {
+        let mut lab = Lab::<4096>::start_with(PagerOptions::new().durability(durability), Start::HalfFull);
+        lab.run(&Operation::AllocProtectedBulk(34)).expect("nothing fails");
+        for _ in 0..3 {
+            let (before, first) = (lab.model.clone(), lab.disk.epoch_count() - 1);
+            lab.run(&operation).expect("nothing fails");
+            assert_eq!(lab.pager.as_ref().expect("it is open").check(), []);
+            let mut tally = Tally::default();
+            let interrupted = Interrupted::operation(&lab.disk, first, &before, &lab.model);
+            crash::<4096>(&interrupted, &CrashOptions::new().sample_limit(200), &mut tally);
+            assert!(tally.images > 100, "{tally:?}");
+            lab.run(&Operation::AllocProtectedBulk(4)).expect("nothing fails");
+        }
     }
 }
 

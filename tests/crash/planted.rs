@@ -22,7 +22,7 @@ use diptych::{
 const P: usize = 4096;
 const BLOCK: u64 = 4096;
 
-const ALL: [Mistake; 47] = [
+const ALL: [Mistake; 48] = [
     Mistake::FirstBarrierDropped,
     Mistake::SecondBarrierDropped,
     Mistake::SlotWrittenBeforeTheBarrier,
@@ -37,6 +37,7 @@ const ALL: [Mistake; 47] = [
     Mistake::OneSlotOnly,
     Mistake::SlotByParity,
     Mistake::PageReusedByTheCommitThatFreesIt,
+    Mistake::PlacedOnPagesThatThisCommitFrees,
     Mistake::ManyRegularPagesWithoutABarrier,
     Mistake::TotalNamedBeforeTheLengthIsSynced,
     Mistake::GrowthSyncedWithoutItsLength,
@@ -95,6 +96,8 @@ impl Watch {
 fn sequences() -> Vec<(&'static str, Vec<Operation>)> {
     use Operation::{Alloc, AllocBulk, AllocProtectedBulk, Free, Reopen, Store, Sync, Transaction, WriteProtected};
     let commit = |steps: Vec<Step>| Transaction(steps, End::Commit);
+    let mut many: Vec<Step> = (0..6).map(|_| Step::FreeProtected(0)).collect();
+    many.extend((0..26).map(|pick| Step::WriteProtected(pick, 0x5d)));
     let savepoint = vec![Step::WriteProtected(0, 3), Step::Savepoint, Step::WriteProtected(0, 4), Step::Rollback(0)];
     vec![
         ("alloc", vec![Alloc]),
@@ -122,6 +125,7 @@ fn sequences() -> Vec<(&'static str, Vec<Operation>)> {
         ("roll back to a savepoint", vec![commit(savepoint)]),
         ("overwrite 2 pages", vec![commit(vec![Step::Write(0, 0x55), Step::Write(1, 0x56)])]),
         ("alloc 40 pages", vec![AllocBulk(40)]),
+        ("free 6 protected pages and write 26", vec![AllocProtectedBulk(34), commit(many)]),
     ]
 }
 
