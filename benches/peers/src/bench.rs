@@ -19,6 +19,8 @@ pub(crate) struct Bench {
 /// A store that is filled.
 pub(crate) struct Filled {
     pub(crate) kind: &'static Kind,
+    /// Its file, if it keeps all in one.
+    pub(crate) file: PathBuf,
     pub(crate) store: Box<dyn Store>,
     pub(crate) ids: Vec<u64>,
 }
@@ -60,7 +62,7 @@ impl Filled {
         let mut store = (kind.open)(place)?;
         let ids = store.fill(pages)?;
         check_content(store.as_ref(), &ids, 0)?;
-        Ok(Filled { kind, store, ids })
+        Ok(Filled { kind, file: place.file(), store, ids })
     }
 }
 

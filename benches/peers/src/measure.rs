@@ -1,4 +1,4 @@
-//! Measuring several things side by side: A B C, A B C, and so on.
+//! Measuring several things side by side: A B C, B A C, and so on.
 //!
 //! A disk that is shared, and a machine that does other work, change from second to second. So all contestants of a table
 //! take turns, a round has each of them once, the number of a contestant is the median of the rounds, and a ratio is the
@@ -8,6 +8,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use crate::outcome::Outcome;
+use crate::random::Random;
 
 /// Something to measure: each call does the operation and says what it took, in seconds.
 pub(crate) struct Contestant<'a> {
@@ -59,6 +60,16 @@ impl Series {
     }
 }
 
+/// The one of that name.
+pub(crate) fn named<'s>(series: &'s [Series], name: &str) -> Option<&'s Series> {
+    series.iter().find(|one| one.name == name)
+}
+
+/// How many times as long as `reference` the one of that name took.
+pub(crate) fn ratio(series: &[Series], name: &str, reference: &str) -> Option<f64> {
+    named(series, name)?.times(named(series, reference)?)
+}
+
 /// Lets all contestants take turns, after a round that does not count. One that fails is left out from there on.
 pub(crate) fn interleave(contestants: Vec<Contestant<'_>>, effort: Effort) -> Vec<Series> {
     let mut pairs: Vec<(Contestant<'_>, Series)> = contestants
@@ -68,11 +79,12 @@ pub(crate) fn interleave(contestants: Vec<Contestant<'_>>, effort: Effort) -> Ve
             (contestant, Series { name, rounds: Ok(Vec::new()) })
         })
         .collect();
-    let count = pairs.len();
+    let mut turns: Vec<usize> = (0..pairs.len()).collect();
+    let mut random = Random::new(1);
     for round in 0..=effort.rounds {
-        for turn in 0..count {
-            // Each begins a round in its turn, so that none always follows a pause.
-            let (contestant, series) = &mut pairs[(round + turn) % count];
+        // Another order each time: one that reads much leaves nothing in the caches for whoever comes next.
+        for turn in random.choose(&mut turns, pairs.len()) {
+            let (contestant, series) = &mut pairs[turn];
             let Ok(rounds) = &mut series.rounds else { continue };
             match one_round(contestant, effort.calls) {
                 Ok(_) if round == 0 => {}

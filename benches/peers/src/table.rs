@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::measure::Series;
+use crate::measure::{Series, ratio};
 
 /// What stands where there is no number.
 const NOTHING: &str = "-";
@@ -48,8 +48,7 @@ pub(crate) fn compared(series: &[Series], references: &[(&str, &str)], show: fn(
         let middle = one.quartiles().map(|(low, high)| format!("{} to {}", show(low), show(high)));
         let mut cells = vec![one.name.clone(), or_nothing(one.median().map(show)), or_nothing(middle)];
         for (_, reference) in references {
-            let reference = series.iter().find(|other| other.name == *reference);
-            cells.push(or_nothing(reference.and_then(|reference| one.times(reference)).map(times)));
+            cells.push(or_nothing(ratio(series, &one.name, reference).map(times)));
         }
         table.row(cells);
     }

@@ -1,5 +1,6 @@
 //! Reading from a map of a file, with nothing in between.
 
+use std::fs::File;
 use std::path::Path;
 
 use memmap2::Mmap;
@@ -15,12 +16,21 @@ pub(crate) struct Mapped {
 }
 
 impl Mapped {
-    #[expect(unsafe_code, reason = "a raw map of a file is what access is compared with")]
+    /// A new file with so many pages.
     pub(crate) fn new(path: &Path, pages: u64, folios: Folios) -> Outcome<Self> {
-        let file = filled_file(path, pages, folios)?;
+        Mapped::map(&filled_file(path, pages, folios)?)
+    }
+
+    /// The file of a store, which is not written to as long as this is there.
+    pub(crate) fn of_store(path: &Path) -> Outcome<Self> {
+        Mapped::map(&File::open(path)?)
+    }
+
+    #[expect(unsafe_code, reason = "a raw map of a file is what access is compared with")]
+    fn map(file: &File) -> Outcome<Self> {
         // SAFETY: the file does not change while it is mapped: it lies in a new folder of this process that is named at
         // random, and this process writes nothing to it from here on.
-        let map = unsafe { Mmap::map(&file) }?;
+        let map = unsafe { Mmap::map(file) }?;
         Ok(Mapped { map })
     }
 

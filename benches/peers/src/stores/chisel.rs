@@ -13,6 +13,7 @@ pub(super) const KIND: Kind = Kind {
     name: "chisel",
     package: "chisel-storage",
     durability: "defaults but for the cache: a commit syncs data, then a superblock; pages of 8 KiB",
+    crash_safe: true,
     open: |place| {
         let options = Options::default().cache_max_bytes(2 * place.cache_bytes());
         Ok(Box::new(Chiselled { database: Mutex::new(Chisel::open(&place.file(), options)?) }))

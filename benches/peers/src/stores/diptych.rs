@@ -20,6 +20,7 @@ pub(super) const REGULAR: Kind = Kind {
     name: "diptych",
     package: "diptych",
     durability: "regular pages, defaults; allocation is atomic and durable, replacing content is durable and ordered, not atomic",
+    crash_safe: true,
     open: |place| Ok(Box::new(Pages::<PageId<PAGE_LEN>>::open(place)?)),
 };
 
@@ -27,6 +28,7 @@ pub(super) const PROTECTED: Kind = Kind {
     name: "diptych-protected",
     package: "diptych",
     durability: "protected pages, defaults; everything is atomic and durable",
+    crash_safe: true,
     open: |place| Ok(Box::new(Pages::<ProtectedPageId<PAGE_LEN>>::open(place)?)),
 };
 

@@ -13,6 +13,7 @@ pub(super) const KIND: Kind = Kind {
     name: "fjall",
     package: "fjall",
     durability: "batches with `PersistMode::SyncData` (`fdatasync` of the log), without compression",
+    crash_safe: true,
     open: |place| Ok(Box::new(Keyed::new(Fjall::open(place)?)?)),
 };
 

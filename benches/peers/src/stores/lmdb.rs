@@ -14,6 +14,7 @@ pub(super) const KIND: Kind = Kind {
     name: "lmdb",
     package: "heed",
     durability: "defaults: a commit syncs the file and then its meta page",
+    crash_safe: true,
     open: |place| Ok(Box::new(Keyed::new(Lmdb { env: open_env(place)? })?)),
 };
 

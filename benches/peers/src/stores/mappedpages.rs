@@ -14,6 +14,7 @@ pub(super) const REGULAR: Kind = Kind {
     name: "mappedpages",
     package: "mappedpages",
     durability: "regular pages; allocation is atomic and durable, content is not synced",
+    crash_safe: true,
     open: |place| Ok(Box::new(Regular { pager: open(place)? })),
 };
 
@@ -21,6 +22,7 @@ pub(super) const PROTECTED: Kind = Kind {
     name: "mappedpages-protected",
     package: "mappedpages",
     durability: "protected pages; atomic and durable page by page, a commit of several does not exist",
+    crash_safe: true,
     open: |place| Ok(Box::new(Protected { pager: open(place)? })),
 };
 

@@ -14,6 +14,7 @@ pub(super) const KIND: Kind = Kind {
     name: "mdbx",
     package: "libmdbx",
     durability: "`SyncMode::Durable`, without a writable map",
+    crash_safe: true,
     open: |place| Ok(Box::new(Keyed::new(Mdbx::open(place)?)?)),
 };
 

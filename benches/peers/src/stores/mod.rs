@@ -46,7 +46,8 @@ impl Place {
         &self.folder
     }
 
-    fn file(&self) -> PathBuf {
+    /// Of the stores that keep all in one file.
+    pub(crate) fn file(&self) -> PathBuf {
         self.folder.join("pages.db")
     }
 
@@ -112,6 +113,9 @@ pub(crate) struct Kind {
     pub(crate) package: &'static str,
     /// How it is configured, and what a commit of it promises.
     pub(crate) durability: &'static str,
+    /// Whether what it has committed survives a power cut, and all of a commit or nothing: the others are shown, and beating
+    /// them is no aim.
+    pub(crate) crash_safe: bool,
     /// Opens what lies there, or makes it where there is nothing.
     pub(crate) open: fn(&Place) -> Outcome<Box<dyn Store>>,
 }

@@ -15,6 +15,7 @@ pub(super) const KIND: Kind = Kind {
     name: "page-db",
     package: "page-db",
     durability: "`fdatasync` after the writes; **not atomic**: pages are written in place; direct I/O where the filesystem has it",
+    crash_safe: false,
     open: |place| Ok(Box::new(PageDb::open(place)?)),
 };
 

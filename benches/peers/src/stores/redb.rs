@@ -12,6 +12,7 @@ pub(super) const ONE_PHASE: Kind = Kind {
     name: "redb",
     package: "redb",
     durability: "`Durability::Immediate`, one phase: both are the defaults",
+    crash_safe: true,
     open: |place| Ok(Box::new(Keyed::new(Redb::open(place, false)?)?)),
 };
 
@@ -19,6 +20,7 @@ pub(super) const TWO_PHASES: Kind = Kind {
     name: "redb-two-phases",
     package: "redb",
     durability: "`Durability::Immediate`, two phases",
+    crash_safe: true,
     open: |place| Ok(Box::new(Keyed::new(Redb::open(place, true)?)?)),
 };
 

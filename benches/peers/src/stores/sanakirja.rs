@@ -18,6 +18,7 @@ pub(super) const KIND: Kind = Kind {
     name: "sanakirja",
     package: "sanakirja",
     durability: "two versions; a commit syncs all maps of the file, then its first pages",
+    crash_safe: true,
     open: |place| Ok(Box::new(Keyed::new(Sanakirja::open(place)?)?)),
 };
 

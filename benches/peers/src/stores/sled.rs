@@ -12,6 +12,7 @@ pub(super) const KIND: Kind = Kind {
     name: "sled",
     package: "sled",
     durability: "**not durable**: a flush is `sync_file_range`, which a power cut may undo; no flushes in the background",
+    crash_safe: false,
     open: |place| {
         let config = Config::new().path(place.folder()).cache_capacity(place.cache_bytes()).flush_every_ms(None);
         Ok(Box::new(Keyed::new(Sled { database: config.open()? })?))

@@ -15,6 +15,7 @@ pub(super) const KIND: Kind = Kind {
     name: "sqlite",
     package: "libsqlite3-sys",
     durability: "`journal_mode=WAL`, `synchronous=FULL`: a commit syncs the log",
+    crash_safe: true,
     open: |place| Ok(Box::new(Keyed::new(Sqlite::open(place)?)?)),
 };
 

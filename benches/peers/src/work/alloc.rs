@@ -29,11 +29,20 @@ const CALLS: usize = 3;
 /// The pages of a file of `mappedpages` that is measured: its files end at 16,384 pages of 4 KiB.
 const RELATIVE_PAGES: usize = 10_000;
 
-pub(crate) fn measure(bench: &Bench, report: &mut Report, huge: bool) -> Outcome<()> {
+/// What came out for a file: seconds a page.
+pub(crate) struct Measured {
+    pub(crate) pages: usize,
+    /// Parts in a thousand that are in use.
+    pub(crate) fill: u32,
+    pub(crate) bulk: Option<f64>,
+    pub(crate) single: Option<f64>,
+}
+
+pub(crate) fn measure(bench: &Bench, report: &mut Report, huge: bool) -> Outcome<Vec<Measured>> {
     report.heading("Allocating in memory: inside a transaction that is dropped, ns a page");
     let mut plot = Plot::new("Allocating among random holes, in memory", "% of the file in use", "ns a page");
     let mut table = Table::new(&["pages of the file", "in use", "free", "bulk", "a page at a time"]);
-    let mut reasons = Vec::new();
+    let (mut all, mut reasons) = (Vec::new(), Vec::new());
     let mut sizes = vec![10_000, 100_000, 1_000_000];
     if huge {
         sizes.push(10_000_000);
@@ -53,12 +62,14 @@ pub(crate) fn measure(bench: &Bench, report: &mut Report, huge: bool) -> Outcome
             let mut cells = vec![pages.to_string(), format!("{percent} %"), free.to_string()];
             cells.extend(shown);
             table.row(cells);
+            all.push(Measured { pages, fill, bulk, single });
         }
     }
     report.table(&table);
     report.left_out(&reasons);
     report.plot("alloc.svg", &plot)?;
-    relative(bench, report)
+    relative(bench, report)?;
+    Ok(all)
 }
 
 /// A file with holes.

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use crate::bench::{Bench, Filled, able};
 use crate::floors::appended::Appended;
 use crate::floors::scattered::Scattered;
-use crate::measure::{Contestant, Effort, Series, interleave, timed};
+use crate::measure::{Contestant, Effort, Series, interleave, ratio, timed};
 use crate::outcome::{Outcome, ensure};
 use crate::page::Change;
 use crate::plot::Plot;
@@ -15,7 +15,7 @@ use crate::stores::{Work, check_content};
 use crate::table::{Table, compared, failures, micros, or_nothing, times};
 
 /// The floor: a `pwrite` for each page, anywhere in the file, and one `fdatasync`.
-const FLOOR: &str = "floor: scattered";
+pub(crate) const FLOOR: &str = "floor: scattered";
 
 /// A floor for those who write all pages of a commit to one place.
 const APPENDED: &str = "floor: appended";
@@ -33,13 +33,23 @@ struct Floors {
     pages: u64,
 }
 
+/// What the tables of single pages are called.
+pub(crate) const ALLOC: &str = "alloc one page";
+pub(crate) const FREE: &str = "free one page";
+const ALLOC_RECYCLED: &str = "alloc one page that was freed before";
+
 /// A table of the summary: what it is called, and what came out.
-struct Measured {
-    name: String,
-    series: Vec<Series>,
+pub(crate) struct Measured {
+    pub(crate) name: String,
+    pub(crate) series: Vec<Series>,
 }
 
-pub(crate) fn measure(bench: &Bench, report: &mut Report, pages: u64) -> Outcome<()> {
+/// What the table of overwriting so many pages a commit is called.
+pub(crate) fn overwriting(count: usize) -> String {
+    if count == 1 { "overwrite 1 page".to_owned() } else { format!("overwrite {count} pages a commit") }
+}
+
+pub(crate) fn measure(bench: &Bench, report: &mut Report, pages: u64) -> Outcome<Vec<Measured>> {
     report.heading(&format!("Durable work, of {pages} pages of 4 KiB"));
     let folder = bench.folder()?;
     let (mut stores, reasons) = bench.filled(&folder, pages)?;
@@ -63,63 +73,72 @@ pub(crate) fn measure(bench: &Bench, report: &mut Report, pages: u64) -> Outcome
     }
     report.subheading("Times the floor");
     report.table(&summary(&measured));
-    report.plot("commit.svg", &plot)
+    report.plot("commit.svg", &plot)?;
+    Ok(measured)
 }
 
-/// Allocating pages one by one, then freeing the same ones.
+/// What each store has allocated and not freed again.
+type Fresh = Vec<RefCell<Vec<u64>>>;
+
+/// Allocating pages one by one, then freeing the same ones, then allocating where pages were freed.
 fn single_pages(
     bench: &Bench,
     report: &mut Report,
     stores: &mut [Filled],
     floors: &mut Floors,
 ) -> Outcome<Vec<Measured>> {
-    let effort = bench.effort(SINGLE_CALLS);
-    let names: Vec<&str> = stores.iter().map(|filled| filled.kind.name).collect();
-    let fresh: Vec<RefCell<Vec<u64>>> = names.iter().map(|_| RefCell::default()).collect();
-    let of = |name: &str| &fresh[names.iter().position(|other| *other == name).expect("a store that takes part")];
+    let fresh: Fresh = stores.iter().map(|_| RefCell::default()).collect();
     let counts = page_counts(stores)?;
+    let allocated = single_page(bench, report, stores, floors, (ALLOC, Work::Alloc), &fresh)?;
+    check_counts(stores, &fresh, &counts)?;
+    let freed = single_page(bench, report, stores, floors, (FREE, Work::Free), &fresh)?;
+    check_counts(stores, &fresh, &counts)?;
+    let recycled = single_page(bench, report, stores, floors, (ALLOC_RECYCLED, Work::Alloc), &fresh)?;
+    check_counts(stores, &fresh, &counts)?;
+    Ok(vec![allocated, freed, recycled])
+}
 
-    let (able_stores, reasons) = able(stores, Work::Alloc);
+/// One page for each call: `work` is one of allocating and freeing.
+fn single_page(
+    bench: &Bench,
+    report: &mut Report,
+    stores: &mut [Filled],
+    floors: &mut Floors,
+    (title, work): (&str, Work),
+    fresh: &Fresh,
+) -> Outcome<Measured> {
+    let names: Vec<&str> = stores.iter().map(|filled| filled.kind.name).collect();
+    let of = |name: &str| &fresh[names.iter().position(|other| *other == name).expect("a store that takes part")];
+    let (able_stores, reasons) = able(stores, work);
     let mut contestants = floors.contestants(1, bench.random());
     for filled in able_stores {
         let ids = of(filled.kind.name);
         contestants.push(Contestant::new(filled.kind.name, move || {
+            if work == Work::Free {
+                let id = ids.borrow_mut().pop().ok_or("it has allocated nothing")?;
+                return Ok(timed(|| filled.store.free_one(id))?.1);
+            }
             let (id, seconds) = timed(|| filled.store.alloc_one())?;
             ids.borrow_mut().push(id);
             Ok(seconds)
         }));
     }
-    let allocated = shown(report, "alloc one page", contestants, effort, "diptych", &reasons);
-    for ((filled, ids), before) in stores.iter().zip(&fresh).zip(&counts) {
+    Ok(shown(report, title, contestants, bench.effort(SINGLE_CALLS), "diptych", &reasons))
+}
+
+/// Fails unless each store has as many pages as before and those it has made since, and all can be read.
+fn check_counts(stores: &[Filled], fresh: &Fresh, before: &[u64]) -> Outcome<()> {
+    for ((filled, ids), before) in stores.iter().zip(fresh).zip(before) {
         let (now, made) = (filled.store.page_count()?, ids.borrow().len() as u64);
         ensure(now == before + made, || format!("{}: {made} new pages, and {now} in all", filled.kind.name))?;
-        check_readable(filled, &ids.borrow())?;
-    }
-
-    let (able_stores, reasons) = able(stores, Work::Free);
-    let mut contestants = floors.contestants(1, bench.random());
-    for filled in able_stores {
-        let ids = of(filled.kind.name);
-        contestants.push(Contestant::new(filled.kind.name, move || {
-            let id = ids.borrow_mut().pop().ok_or("it has allocated nothing")?;
-            Ok(timed(|| filled.store.free_one(id))?.1)
-        }));
-    }
-    let freed = shown(report, "free one page", contestants, effort, "diptych", &reasons);
-    for ((filled, ids), before) in stores.iter().zip(&fresh).zip(&counts) {
-        let (now, left) = (filled.store.page_count()?, ids.borrow().len() as u64);
-        ensure(now == before + left, || format!("{}: {left} pages are left, and {now} in all", filled.kind.name))?;
+        filled.store.reading(ids.borrow().clone())?()?;
         check_content(filled.store.as_ref(), &filled.ids, 0)?;
     }
-    Ok(vec![allocated, freed])
+    Ok(())
 }
 
 fn page_counts(stores: &[Filled]) -> Outcome<Vec<u64>> {
     stores.iter().map(|filled| filled.store.page_count()).collect()
-}
-
-fn check_readable(filled: &Filled, ids: &[u64]) -> Outcome<()> {
-    filled.store.reading(ids.to_vec())?().map(drop)
 }
 
 /// Replacing `count` pages in one commit, other ones each time.
@@ -149,8 +168,7 @@ fn overwrites(
             Ok(seconds)
         }));
     }
-    let title = if count == 1 { "overwrite 1 page".to_owned() } else { format!("overwrite {count} pages a commit") };
-    let measured = shown(report, &title, contestants, bench.effort(calls), "diptych-protected", &reasons);
+    let measured = shown(report, &overwriting(count), contestants, bench.effort(calls), "diptych-protected", &reasons);
 
     let (able_stores, _) = able(stores, Work::Overwrite);
     for ((filled, ids), stamp) in able_stores.into_iter().zip(&written).zip(last_stamp.into_inner()) {
@@ -222,9 +240,7 @@ fn summary(measured: &[Measured]) -> Table {
     for name in names {
         let mut cells = vec![name.to_owned()];
         for one in measured {
-            let find = |name: &str| one.series.iter().find(|series| series.name == name);
-            let ratio = find(name).zip(find(FLOOR)).and_then(|(series, floor)| series.times(floor));
-            cells.push(or_nothing(ratio.map(times)));
+            cells.push(or_nothing(ratio(&one.series, name, FLOOR).map(times)));
         }
         table.row(cells);
     }

@@ -5,7 +5,7 @@ use std::hint::black_box;
 use diptych::Pager;
 
 use crate::bench::Bench;
-use crate::measure::{Contestant, interleave, timed};
+use crate::measure::{Contestant, Series, interleave, timed};
 use crate::outcome::{Outcome, ensure};
 use crate::report::Report;
 use crate::table::{compared, failures, nanos};
@@ -25,7 +25,7 @@ const TURNS: usize = 10;
 
 const CALLS: usize = 3;
 
-pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Outcome<()> {
+pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Outcome<Vec<Series>> {
     report.heading("Iterating over the regular pages in use, ns a page");
     let folder = bench.folder()?;
     let mut pagers = Vec::new();
@@ -63,7 +63,7 @@ pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Outcome<()> {
     let without = format!("diptych, {REGULAR} pages, 0 protected");
     report.table(&compared(&series, &[("times diptych without protected pages", &without)], nanos));
     report.left_out(&failures(&series));
-    Ok(())
+    Ok(series)
 }
 
 fn filled(mut pager: Pager<SMALL>, protected: usize) -> Outcome<Pager<SMALL>> {

@@ -2,7 +2,10 @@
 
 pub(crate) mod access;
 pub(crate) mod alloc;
+pub(crate) mod bars;
 pub(crate) mod calls;
 pub(crate) mod durable;
 pub(crate) mod iterate;
+pub(crate) mod memory;
 pub(crate) mod open;
+pub(crate) mod sparse;

@@ -1,10 +1,11 @@
-//! Opening a file that was closed, and committing one page, against the size of the file.
+//! Opening a file that was closed, and committing one page, against the size of the file: files of all stores up to a size,
+//! then those of `diptych`, then [sparse](super::sparse) ones.
 
 use tempfile::TempDir;
 
 use crate::bench::{Bench, Filled};
 use crate::floors::scattered::Scattered;
-use crate::measure::{Contestant, Series, interleave, timed};
+use crate::measure::{Contestant, Series, interleave, named, ratio, timed};
 use crate::outcome::{Outcome, ensure};
 use crate::page::Change;
 use crate::plot::Plot;
@@ -12,7 +13,9 @@ use crate::report::Report;
 use crate::stores::{Kind, Place, check_content};
 use crate::table::{compared, failures, micros};
 
-const FLOOR: &str = "floor: scattered";
+use super::sparse;
+
+pub(super) const FLOOR: &str = "floor: scattered";
 
 /// Pages of the floor's file.
 const FLOOR_PAGES: u64 = 1024;
@@ -21,7 +24,7 @@ const FLOOR_PAGES: u64 = 1024;
 /// they would take too much of the disk.
 const EVERYBODY_MIB: u64 = 64;
 
-const CALLS: usize = 3;
+pub(super) const CALLS: usize = 3;
 
 /// Which sizes, and whether the stores that take part were named by whoever started this.
 pub(crate) struct Sizes<'a> {
@@ -35,22 +38,67 @@ impl Sizes<'_> {
     }
 }
 
-pub(crate) fn measure(bench: &Bench, report: &mut Report, sizes: &Sizes<'_>) -> Outcome<()> {
+/// What came out.
+pub(crate) struct Measured {
+    /// By MiB of pages.
+    pub(crate) opened: Vec<(u64, Vec<Series>)>,
+    pub(crate) committed: Vec<Committed>,
+    /// What [`sparse`] calls them.
+    pub(crate) opened_sparse: Vec<Series>,
+}
+
+/// Committing one page in files of several sizes.
+pub(crate) struct Committed {
+    /// In which files, and what.
+    pub(crate) name: String,
+    /// The names of those that are compared, the smallest file first.
+    pub(super) lines: Vec<String>,
+    pub(super) series: Vec<Series>,
+}
+
+impl Committed {
+    /// How many times the price in the smallest file the dearest one pays.
+    pub(crate) fn steepness(&self) -> Option<f64> {
+        let smallest = self.lines.first()?;
+        self.lines.iter().filter_map(|line| ratio(&self.series, line, smallest)).max_by(f64::total_cmp)
+    }
+
+    pub(super) fn show(&self, report: &mut Report) {
+        report.subheading(&self.name);
+        let smallest = self.lines.first().map_or("", String::as_str);
+        let references = [("times the floor", FLOOR), ("times the smallest", smallest)];
+        report.table(&compared(&self.series, &references, micros));
+        report.left_out(&failures(&self.series));
+    }
+}
+
+pub(crate) fn measure(bench: &Bench, report: &mut Report, sizes: &Sizes<'_>) -> Outcome<Measured> {
     report.heading("Opening a file that was closed, its blocks in the page cache");
     let mut plot = Plot::new("Opening", "MiB of pages", "µs");
+    let mut all = Vec::new();
     for mib in sizes.mib {
-        opened(bench, report, sizes, *mib, &mut plot)?;
+        all.push((*mib, opened(bench, report, sizes, *mib, &mut plot)?));
     }
     report.plot("open.svg", &plot)?;
 
     report.heading("Committing one page, against the size of the file");
     let mut plot = Plot::new("Committing one page", "MiB of pages", "µs");
-    committed(bench, report, sizes, &mut plot, "diptych", "alloc one page")?;
-    committed(bench, report, sizes, &mut plot, "diptych-protected", "overwrite 1 page")?;
-    report.plot("commit_size.svg", &plot)
+    let mut commits = Vec::new();
+    for (name, work) in [("diptych", "alloc one page"), ("diptych-protected", "overwrite 1 page")] {
+        commits.extend(committed(bench, report, sizes, &mut plot, name, work)?);
+    }
+    report.plot("commit_size.svg", &plot)?;
+
+    let mut opened_sparse = Vec::new();
+    if bench.has("diptych") {
+        let (opened, committed) = sparse::measure(bench, report)?;
+        opened_sparse = opened;
+        commits.push(committed);
+    }
+    Ok(Measured { opened: all, committed: commits, opened_sparse })
 }
 
-fn opened(bench: &Bench, report: &mut Report, sizes: &Sizes<'_>, mib: u64, plot: &mut Plot) -> Outcome<()> {
+fn opened(bench: &Bench, report: &mut Report, sizes: &Sizes<'_>, mib: u64, plot: &mut Plot) -> Outcome<Vec<Series>> {
     let folder = bench.folder()?;
     let pages = mib * 256;
     let (mut contestants, mut reasons) = (vec![floor(&folder, bench)?], Vec::new());
@@ -70,7 +118,7 @@ fn opened(bench: &Bench, report: &mut Report, sizes: &Sizes<'_>, mib: u64, plot:
     report.table(&compared(&series, &[("times the floor", FLOOR), ("times diptych", "diptych")], micros));
     report.left_out(&[reasons, failures(&series)].concat());
     add_points(plot, &series, mib);
-    Ok(())
+    Ok(series)
 }
 
 fn add_points(plot: &mut Plot, series: &[Series], mib: u64) {
@@ -80,7 +128,7 @@ fn add_points(plot: &mut Plot, series: &[Series], mib: u64) {
 }
 
 /// One page, written and synced.
-fn floor<'a>(folder: &TempDir, bench: &Bench) -> Outcome<Contestant<'a>> {
+pub(super) fn floor<'a>(folder: &TempDir, bench: &Bench) -> Outcome<Contestant<'a>> {
     let mut floor = Scattered::new(&folder.path().join("floor"), FLOOR_PAGES)?;
     let mut random = bench.random();
     let ids: Vec<u64> = (0..FLOOR_PAGES).collect();
@@ -107,8 +155,8 @@ fn committed(
     plot: &mut Plot,
     name: &str,
     work: &str,
-) -> Outcome<()> {
-    let Some(kind) = bench.kinds.iter().find(|kind| kind.name == name) else { return Ok(()) };
+) -> Outcome<Option<Committed>> {
+    let Some(kind) = bench.kinds.iter().find(|kind| kind.name == name) else { return Ok(None) };
     let folder = bench.folder()?;
     let mut contestants = vec![floor(&folder, bench)?];
     let mut line_names = Vec::new();
@@ -120,15 +168,14 @@ fn committed(
         contestants.push(committer(filled, line, bench, work.starts_with("alloc")));
     }
     let series = interleave(contestants, bench.effort(CALLS));
-    report.subheading(&format!("{name}: {work}"));
-    let first = line_names.first().map_or("", |(line, _)| line);
-    report.table(&compared(&series, &[("times the floor", FLOOR), ("times the smallest", first)], micros));
-    report.left_out(&failures(&series));
     for (line, mib) in &line_names {
-        let median = series.iter().find(|one| one.name == *line).and_then(Series::median);
+        let median = named(&series, line).and_then(Series::median);
         plot.point(&format!("{name}: {work}"), *mib as f64, median.unwrap_or_default() * 1e6);
     }
-    Ok(())
+    let lines = line_names.into_iter().map(|(line, _)| line).collect();
+    let committed = Committed { name: format!("{name}: {work}"), lines, series };
+    committed.show(report);
+    Ok(Some(committed))
 }
 
 fn committer<'a>(mut filled: Filled, line: String, bench: &Bench, allocates: bool) -> Contestant<'a> {
