@@ -28,7 +28,8 @@
 //! # What it guarantees
 //!
 //! * **Allocation survives any crash.** Whatever a power cut leaves of what was being written, the file opens in the state
-//!   after the last commit that was acknowledged, or after the one that was under way: never between.
+//!   after the last commit that was acknowledged, or after the one that was under way: never between. (A commit with
+//!   [`Durability::None`] counts with the next one that is durable.)
 //! * **The content of a [protected page](ProtectedPageId) survives any crash.** It is the old one or the new one, and it is
 //!   verified by a checksum when it is first read.
 //! * **Several changes are durable together or not at all**: a [`Transaction`] takes any number of them, of every kind, into

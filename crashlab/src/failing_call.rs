@@ -5,13 +5,14 @@ use std::io;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use diptych::{CallKind, CrashOptions, Durability, Error, FaultPlan, PagerOptions, SimDisk};
+use diptych::{CallKind, CrashOptions, Error, FaultPlan, PagerOptions, SimDisk};
 
 use crate::interrupted::{Interrupted, Share};
 use crate::lab::{Lab, Start};
 use crate::model::Model;
 use crate::operation::{End, Operation, Step};
-use crate::verify::{compare, is_filled, reported, verify};
+use crate::verify::{compare, compare_after_failure, is_filled, reported, verify};
+use crate::workload::DURABILITIES;
 
 /// The errors that calls fail with: `EIO`, for which `Other` stands, because it has no kind of its own; `ENOSPC`, `EDQUOT`,
 /// `EINTR`.
@@ -37,6 +38,7 @@ pub fn workload() -> Vec<Operation> {
         Operation::Sync,
         Operation::Transaction(steps, End::Commit),
         Operation::Transaction(vec![Step::Write(0, 0x16), Step::Write(1, 0x17)], End::Commit),
+        Operation::WriteProtected(0, 0x18),
         Operation::Free(0),
         Operation::AllocBulk(40),
         Operation::FreeProtected(1),
@@ -61,8 +63,9 @@ pub struct FailingCall {
 }
 
 impl FailingCall {
-    /// Runs the workload until a call fails, with commits of one barrier and again with those of two. What was acknowledged
-    /// must be there at once, after reopening in the same boot, and after a power cut. Returns whether there was such a call.
+    /// Runs the workload until a call fails, with commits of one barrier, again with those of two, and with those that wait.
+    /// What was acknowledged must be there at once, after reopening in the same boot, and after a power cut. Returns whether
+    /// there was such a call.
     ///
     /// # Panics
     ///
@@ -80,8 +83,7 @@ impl FailingCall {
     /// With the invariant that does not hold.
     #[must_use]
     pub fn run_on<const P: usize>(self, start: Start, operations: &[Operation]) -> bool {
-        let durabilities = [Durability::OneBarrier, Durability::TwoBarriers].into_iter();
-        let failed = durabilities.map(|durability| {
+        let failed = DURABILITIES.into_iter().map(|durability| {
             let options = PagerOptions::new().durability(durability);
             run_until_failure::<P>(&options, start, operations, self)
         });
@@ -165,8 +167,10 @@ fn attempted_with<const P: usize>(
 
 fn after_failure<const P: usize>(mut lab: Lab<P>, before: &Model, attempted: &Model, operation: &Operation) {
     if let Some(pager) = &mut lab.pager {
-        // Committed data stay readable.
-        compare(
+        // Committed data stay readable, but for protected pages of commits that wait, if another one was changing them.
+        let changed =
+            |id: u64| attempted.protected.get(&id).is_some_and(|fill| before.protected.get(&id) != Some(fill));
+        compare_after_failure(
             pager,
             before,
             &|id, page| {
@@ -175,6 +179,7 @@ fn after_failure<const P: usize>(mut lab: Lab<P>, before: &Model, attempted: &Mo
                 (!touched).then(|| vec![page.fill])
             },
             0,
+            &|id| before.beneath.is_some() && changed(id),
         );
         // What a process that is killed now would leave.
         let left = lab.disk.cached_image();
@@ -195,13 +200,19 @@ fn after_failure<const P: usize>(mut lab: Lab<P>, before: &Model, attempted: &Mo
             }
         }
     }
-    let generations = lab.pager.as_ref().map(|pager| pager.generation().to_u64());
-    let went_on = generations.is_some_and(|generation| generation > before.generation);
+    let durable = lab.pager.as_mut().map_or(0, |pager| {
+        let durable = pager.durable_generation();
+        if durable.to_u64() > before.durable().generation && durable < pager.generation() {
+            // Of the two, the first one did not wait.
+            pager.sync().expect("nothing fails any more");
+        }
+        pager.durable_generation().to_u64()
+    });
     lab.pager = None;
-    if went_on {
+    if durable > before.durable().generation {
         // Two more commits, without effect on what there is, whose barriers passed all earlier stores.
-        let mut after = Model { generation: before.generation + 2, ..before.clone() };
-        after.settle();
+        let mut after = Model { generation: durable, ..before.clone() };
+        after.commit(|_| true);
         verify::<P>(lab.disk.cached_image(), &after, &after, 0);
         verify::<P>(lab.disk.durable_image(), &after, &after, 0);
         return;

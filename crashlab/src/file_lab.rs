@@ -61,6 +61,7 @@ impl<const P: usize> FileLab<P> {
             }
             Operation::Drop => {
                 self.pager = None;
+                self.model.crash();
                 let pager = self.pager.insert(self.options.open(&self.path)?);
                 // As a lab on a simulated disk does, which has lost stores by then.
                 for (id, page) in self.model.regular.iter().filter(|(_, page)| !page.settled) {
@@ -105,7 +106,7 @@ pub fn verify_file<const P: usize>(path: &Path, before: &Model, after: &Model) -
     let pager = open();
     assert_eq!(pager.recovery().is_clean(), !recovered, "the file and a copy of its bytes are one to recovery");
     let generation = pager.generation().to_u64();
-    let model = if generation == after.generation { after } else { before };
+    let model = if generation == after.durable().generation { after } else { before }.durable();
     assert_eq!(pager.check(), [], "a check finds nothing");
     drop(pager);
     let settled = fs::read(path).expect("the file can be read");

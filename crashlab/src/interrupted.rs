@@ -29,7 +29,7 @@ impl Share {
     pub const ALL: Share = Share { states: usize::MAX, seed: 0 };
 }
 
-/// An operation, or the recovery from a power cut, on a disk that recorded it, and the states that it leads from and to.
+/// An operation, or the recovery from a power cut, on a disk that recorded it, and the durable states that it leads from and to.
 #[derive(Clone, Debug)]
 pub struct Interrupted<'a> {
     disk: SimDisk,
@@ -48,7 +48,7 @@ impl<'a> Interrupted<'a> {
     /// An operation that returned: all that the disk saw from that epoch on. With its return it is acknowledged.
     #[must_use]
     pub fn operation(disk: &SimDisk, first: usize, before: &'a Model, after: &'a Model) -> Self {
-        Interrupted { returned: after, ..Interrupted::failed(disk, first, before, after) }
+        Interrupted { returned: after.durable(), ..Interrupted::failed(disk, first, before, after) }
     }
 
     /// The same of one that failed: it acknowledged nothing.
@@ -56,6 +56,7 @@ impl<'a> Interrupted<'a> {
     pub fn failed(disk: &SimDisk, first: usize, before: &'a Model, after: &'a Model) -> Self {
         let epochs = first..disk.epoch_count();
         let disk = disk.clone();
+        let (before, after) = (before.durable(), after.durable());
         Interrupted { disk, epochs, before, after, returned: before, reached: 0, earlier: Vec::new(), damaged: 0 }
     }
 

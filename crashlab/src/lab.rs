@@ -99,6 +99,9 @@ impl<const P: usize> Lab<P> {
                 lab.run(&Operation::AllocBulk(3)).expect("nothing fails");
             }
         }
+        if lab.model.beneath.is_some() {
+            lab.run(&Operation::Sync).expect("nothing fails");
+        }
         lab.disk.record(true);
         lab
     }
@@ -121,6 +124,7 @@ impl<const P: usize> Lab<P> {
             }
             Operation::Drop => {
                 self.pager = None;
+                self.model.crash();
                 self.pager = Some(self.options.open_on(&self.disk)?);
                 // Stores that no call has seen are in no image of the simulated disk; a page that a call has seen is in it whole.
                 let pager = self.pager.as_mut().expect("it is open");
@@ -142,6 +146,7 @@ impl<const P: usize> Lab<P> {
             }
             Operation::PowerCut(seed) => {
                 self.pager = None;
+                self.model.crash();
                 let image = self.disk.crash_now(|sector| sector.wrapping_mul(u64::from(*seed) | 1) & 4 == 0);
                 self.disk = SimDisk::from_image(image);
                 self.disk.record(false);

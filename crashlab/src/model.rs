@@ -86,6 +86,8 @@ pub struct Model {
     pub protected: BTreeMap<u64, u8>,
     /// The byte that the header is full of.
     pub header: u8,
+    /// While the newest commits wait for the next durable one: the state that is durable.
+    pub beneath: Option<Box<Model>>,
 }
 
 impl Model {
@@ -97,7 +99,44 @@ impl Model {
     pub fn reopen(&mut self, generation: u64) {
         assert!((self.generation..=self.generation + 1).contains(&generation), "closing is one commit at most");
         self.generation = generation;
-        self.settle();
+        self.commit(|_| true);
+    }
+
+    /// What a crash at rest leaves, but for stores that may be lost.
+    #[must_use]
+    pub fn durable(&self) -> &Model {
+        self.beneath.as_deref().unwrap_or(self)
+    }
+
+    /// The commits that wait are lost.
+    pub fn crash(&mut self) {
+        if let Some(durable) = self.beneath.take() {
+            *self = *durable;
+        }
+    }
+
+    /// A commit made everything durable, and its barriers settle the pages that are older than it. The zeros in those that
+    /// commits that waited have handed out may come to the disk after it.
+    pub fn commit(&mut self, is_older: impl Fn(u64) -> bool) {
+        let waited = self.beneath.take().is_some();
+        for (_, page) in self.regular.iter_mut().filter(|(id, _)| is_older(**id)) {
+            if !waited || !page.is_blank() {
+                page.settle();
+            }
+        }
+    }
+
+    /// A commit that waits, or a store, made this model of the one `before` it.
+    pub fn wait(&mut self, before: &Model) {
+        let mut durable = before.durable().clone();
+        for (id, page) in &mut durable.regular {
+            // Regular pages are written in place, whatever becomes of the commit.
+            let now = before.regular.get(id).zip(self.regular.get(id));
+            if let Some((_, now)) = now.filter(|(before, now)| before.fill != now.fill) {
+                page.store(now.fill);
+            }
+        }
+        self.beneath = Some(Box::new(durable));
     }
 
     /// A barrier passed.

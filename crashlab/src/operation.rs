@@ -1,6 +1,6 @@
 //! The operations that tests, crash lab and fuzzers run, on a pager and on its model at once.
 
-use diptych::{PageId, Pager, ProtectedPageId, Result, Transaction};
+use diptych::{Durability, PageId, Pager, ProtectedPageId, Result, Transaction};
 
 use crate::model::{Model, Regular};
 
@@ -78,6 +78,10 @@ pub enum Step {
     Write(u8, u8),
     /// The header, filled with a byte.
     Header(u8),
+    /// The commit is to wait for the next durable one.
+    Wait,
+    /// The commit is to be durable.
+    Durable,
     /// A savepoint.
     Savepoint,
     /// Back to the savepoint picked.
@@ -117,11 +121,11 @@ pub fn apply<const P: usize>(pager: &mut Pager<P>, model: &mut Model, operation:
     let generation = pager.generation().to_u64();
     assert!(generation == model.generation || commits && generation == model.generation + 1, "one commit at most");
     after.generation = generation;
-    for (id, page) in after.regular.iter_mut() {
-        // The barriers of a commit settle everything older.
-        if generation > model.generation && model.regular.contains_key(id) {
-            page.settle();
-        }
+    let durable = pager.durable_generation().to_u64();
+    if durable < generation {
+        after.wait(model);
+    } else if durable > model.durable().generation {
+        after.commit(|id| model.regular.contains_key(&id));
     }
     *model = after;
     Ok(())
@@ -191,7 +195,10 @@ fn run<const P: usize>(pager: &mut Pager<P>, model: &mut Model, operation: &Oper
         }
         Operation::Sync => {
             pager.sync()?;
-            model.settle();
+            assert_eq!(pager.durable_generation(), pager.generation(), "a sync leaves nothing to wait");
+            if model.beneath.is_none() {
+                model.settle();
+            }
             return Ok(false);
         }
         Operation::Transaction(ref steps, end) => {
@@ -199,7 +206,12 @@ fn run<const P: usize>(pager: &mut Pager<P>, model: &mut Model, operation: &Oper
             let mut transaction = pager.transaction()?;
             run_steps(&mut transaction, model, steps)?;
             match end {
-                End::Commit => transaction.commit()?,
+                End::Commit => {
+                    transaction.commit()?;
+                    let is_durable = pager.durable_generation() == pager.generation();
+                    let asked = steps.iter().rfind(|step| matches!(step, Step::Wait | Step::Durable));
+                    assert!(is_durable || !matches!(asked, Some(Step::Durable)), "a durable commit waits");
+                }
                 End::Drop => drop(transaction),
                 End::Leak => std::mem::forget(transaction),
             }
@@ -259,6 +271,8 @@ fn run_steps<const P: usize>(tx: &mut Transaction<'_, P>, model: &mut Model, ste
                 tx.set_header(&[fill; 128])?;
                 model.header = fill;
             }
+            Step::Wait => tx.set_durability(Durability::None),
+            Step::Durable => tx.set_durability(Durability::OneBarrier),
             Step::Savepoint => savepoints.push((tx.savepoint(), model.clone())),
             Step::Rollback(pick) => {
                 let Some(at) = usize::from(pick).checked_rem(savepoints.len()) else { continue };

@@ -303,6 +303,8 @@ impl Rested {
         // Unless a store is on its way, which only makes more places that may hold anything.
         run.lab.pager = None;
         let now = run.lab.disk.durable_image();
+        run.before.crash();
+        run.lab.model.crash();
         Rested { unproved: Unproved::of(&now), now, earlier, before: run.before, after: run.lab.model }
     }
 

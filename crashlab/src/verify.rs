@@ -15,7 +15,7 @@ use crate::model::{Model, Regular};
 /// Of so many images that are opened twice, one goes through a full cycle. Their bytes decide which.
 const CYCLES: u64 = 32;
 
-/// Opens what a crash left and compares it with the states that it may be in. Returns whether recovery had work to do.
+/// Opens what a crash left and compares it with the durable states that it may be in. Returns whether recovery had work to do.
 /// `damaged` sectors of pages that were being overwritten in place may hold anything.
 ///
 /// # Panics
@@ -38,6 +38,7 @@ pub fn verify_once<const P: usize>(
     after: &Model,
     damaged: usize,
 ) -> (SimDisk, Recovery) {
+    let (before, after) = (before.durable(), after.durable());
     let found = image.clone();
     let disk = SimDisk::from_image(image);
     disk.record(false);
@@ -193,11 +194,29 @@ pub fn compare<const P: usize>(
     allowed: &dyn Fn(u64, Regular) -> Option<Vec<u8>>,
     damaged: usize,
 ) {
+    compare_after_failure(pager, model, allowed, damaged, &|_| false);
+}
+
+/// The same where a call has failed: protected pages that may be `spoilt` hold what the model does, or say that they do not.
+///
+/// # Panics
+///
+/// When they differ.
+pub fn compare_after_failure<const P: usize>(
+    pager: &Pager<P>,
+    model: &Model,
+    allowed: &dyn Fn(u64, Regular) -> Option<Vec<u8>>,
+    damaged: usize,
+    spoilt: &dyn Fn(u64) -> bool,
+) {
     compare_lists(pager, model);
     for (id, fill) in &model.protected {
+        let may_be_spoilt = spoilt(*id);
         let id = ProtectedPageId::from_u64(*id).expect("the model holds ids");
-        let content = pager.protected(id).unwrap_or_else(|error| panic!("{id}: {error}"));
-        assert!(is_filled(&content[..], *fill), "{id} does not hold {fill:#x}");
+        match pager.protected(id) {
+            Ok(content) => assert!(is_filled(&content[..], *fill), "{id} does not hold {fill:#x}"),
+            Err(error) => assert!(may_be_spoilt && error.is_corruption(), "{id}: {error}"),
+        }
     }
     let mut left = damaged;
     for (id, page) in &model.regular {

@@ -55,7 +55,7 @@ pub fn each_operation() -> Vec<Operation> {
 }
 
 /// What the crash lab makes its sequences of: [`each_operation`], and transactions that take savepoints, grow the file,
-/// never end, or move copies.
+/// never end, move copies, wait for the next durable commit, or are durable in any case.
 #[must_use]
 pub fn operations() -> Vec<Operation> {
     let mut all = each_operation();
@@ -83,6 +83,19 @@ pub fn operations() -> Vec<Operation> {
     // As many copies as get new places in a checkpoint.
     let moved = (0..9).map(|pick| Step::WriteProtected(pick, 0x66)).collect();
     all.push(Operation::Transaction(moved, End::Commit));
+    let waits = vec![
+        Step::Wait,
+        Step::WriteProtected(0, 0x66),
+        Step::Free(0),
+        Step::Alloc,
+        Step::Write(254, 0x67),
+        Step::Write(0, 0x68),
+        Step::FreeProtected(1),
+        Step::AllocProtected,
+        Step::Header(0x69),
+    ];
+    all.push(Operation::Transaction(waits, End::Commit));
+    all.push(Operation::Transaction(vec![Step::Durable, Step::WriteProtected(0, 0x6a), Step::Alloc], End::Commit));
     all
 }
 
@@ -90,7 +103,7 @@ pub fn operations() -> Vec<Operation> {
 pub const PAGE_SIZES: [usize; 3] = [1024, 4096, 16384];
 
 /// A sequence of operations of which the last is cut off. Its name, as in `4096/HalfFull/3,17`, is page size, start, and the
-/// places of its operations in [`operations`]; `/two-barriers` follows if every commit is a checkpoint, and `/write-back` if
+/// places of its operations in [`operations`]; `/two-barriers` follows if every commit is a checkpoint, `/none` if all wait for a durable one, and `/write-back` if
 /// stores reach the disk between barriers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Workload {
@@ -107,7 +120,7 @@ pub struct Workload {
 }
 
 impl Workload {
-    /// All workloads of so many operations, with commits of one barrier and of two; those that store through the map a second
+    /// All workloads of so many operations, with commits of one barrier, of two, and of none; those that store through the map a second
     /// time with spontaneous write-back.
     #[must_use]
     pub fn all(len: u32) -> Vec<Workload> {
@@ -119,7 +132,7 @@ impl Workload {
                 for number in 0..count.pow(len) {
                     let sequence: Vec<usize> = (0..len).rev().map(|digit| number / count.pow(digit) % count).collect();
                     let is_stored_to = sequence.iter().any(|place| stores[*place]);
-                    for durability in [Durability::OneBarrier, Durability::TwoBarriers] {
+                    for durability in DURABILITIES {
                         let (sequence, write_back) = (sequence.clone(), false);
                         let workload = Workload { page_size, start, sequence, durability, write_back };
                         if is_stored_to {
@@ -143,8 +156,14 @@ fn stores_through_the_map(operation: &Operation) -> bool {
     }
 }
 
+/// Each way in which commits become durable.
+pub const DURABILITIES: [Durability; 3] = [Durability::OneBarrier, Durability::TwoBarriers, Durability::None];
+
 /// Follows the sequence in the name of a workload without small commits.
 const TWO_BARRIERS: &str = "/two-barriers";
+
+/// Follows the sequence in the name of a workload whose commits wait.
+const NONE: &str = "/none";
 
 /// Ends the name of a workload with spontaneous write-back.
 const WRITE_BACK: &str = "/write-back";
@@ -152,7 +171,11 @@ const WRITE_BACK: &str = "/write-back";
 impl fmt::Display for Workload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sequence: Vec<String> = self.sequence.iter().map(usize::to_string).collect();
-        let barriers = if self.durability == Durability::TwoBarriers { TWO_BARRIERS } else { "" };
+        let barriers = match self.durability {
+            Durability::TwoBarriers => TWO_BARRIERS,
+            Durability::None => NONE,
+            _ => "",
+        };
         let write_back = if self.write_back { WRITE_BACK } else { "" };
         write!(f, "{}/{:?}/{}{barriers}{write_back}", self.page_size, self.start, sequence.join(","))
     }
@@ -165,9 +188,11 @@ impl FromStr for Workload {
         let wrong = || format!("{name} is no workload: one is called, for example, 4096/HalfFull/3,17");
         let write_back = name.ends_with(WRITE_BACK);
         let name = name.strip_suffix(WRITE_BACK).unwrap_or(name);
-        let is_two = name.ends_with(TWO_BARRIERS);
-        let name = name.strip_suffix(TWO_BARRIERS).unwrap_or(name);
-        let durability = if is_two { Durability::TwoBarriers } else { Durability::OneBarrier };
+        let (name, durability) = match (name.strip_suffix(TWO_BARRIERS), name.strip_suffix(NONE)) {
+            (Some(name), _) => (name, Durability::TwoBarriers),
+            (_, Some(name)) => (name, Durability::None),
+            _ => (name, Durability::OneBarrier),
+        };
         let [page_size, start, sequence] = *name.split('/').collect::<Vec<_>>() else { return Err(wrong()) };
         let page_size = PAGE_SIZES.into_iter().find(|size| size.to_string() == page_size).ok_or_else(wrong)?;
         let start = start_called(start).ok_or_else(wrong)?;

@@ -4,6 +4,7 @@
 //! grew for a transaction that is then dropped is longer than its metadata says, which is normal.
 
 use std::io;
+use std::sync::Arc;
 
 use crate::block::PageKind;
 use crate::error::{Error, Result};
@@ -17,16 +18,18 @@ use super::page_buffer::PageBuffer;
 use super::planted::{Mistake, is_planted};
 use super::stage::{Content, Owned, Stage};
 use super::state::State;
-use super::{Engine, check_distinct, not_regular};
+use super::{Engine, EngineOptions, check_distinct, not_regular};
 
 impl Engine {
-    /// A transaction's stage, equal to the live state.
+    /// A transaction's stage, equal to the live state; what waits is gone in it and cannot be handed out.
     pub(crate) fn stage(&mut self) -> Result<Stage> {
         self.check_usable()?;
         // Whatever there was before is over.
         #[cfg(diptych_planted)]
         self.before_stage.take();
-        Ok(Stage::new(&self.live, self.geometry, self.options.max_staged_bytes))
+        let waiting = self.group.as_ref().map(|group| Arc::clone(&group.waiting));
+        let EngineOptions { durability, max_staged_bytes, .. } = self.options;
+        Ok(Stage::new(self.base(), waiting, self.geometry, durability, max_staged_bytes))
     }
 
     /// Takes the lowest free page at or behind `near`, else the lowest of all.

@@ -68,7 +68,7 @@ impl Findings {
 }
 
 impl Engine {
-    /// Reads all that the live generation names and lists what is wrong with it, in no particular order.
+    /// Reads all that the durable generation names, and what commits that wait have written, and lists what is wrong with it, in no particular order.
     pub(crate) fn check(&self) -> Vec<Finding> {
         let mut findings = Findings::default();
         self.check_length(&mut findings);
@@ -76,15 +76,23 @@ impl Engine {
         self.check_slots(&mut findings);
         self.check_metadata(&mut findings);
         let mut page = vec![0; self.geometry.page_len()];
-        for (block, entry) in self.live.twins() {
+        for (block, entry) in self.durable().twins() {
             self.check_twin(&mut findings, block, &entry, &mut page);
+        }
+        // What commits that wait have written. Their leaves and nodes are in memory alone.
+        let waits = |(_, entry): &(u64, TwinEntry)| entry.generation > self.durable().generation;
+        for (index, entry) in self.live.directory.iter().filter(waits) {
+            self.check_twin(&mut findings, Block::ProtectedPage { id: index + 1 }, &entry, &mut page);
         }
         let reader = self.reader();
         let metadata = Block::Metadata(self.root.copy);
-        if let Err(error) = reader.check_counts(&self.live, metadata) {
-            findings.error(metadata, 0, error);
+        let waiting = self.group.is_some().then_some(&*self.live);
+        for state in [self.durable()].into_iter().chain(waiting) {
+            if let Err(error) = reader.check_counts(state, metadata) {
+                findings.error(metadata, 0, error);
+            }
         }
-        if let Err(error) = reader.check_owners(&self.live) {
+        if let Err(error) = reader.check_owners(self.durable()) {
             findings.error(metadata, 0, error);
         }
         findings.0
@@ -131,18 +139,18 @@ impl Engine {
             let block = slot_block(at);
             debug_assert_eq!(reserved_offset(block), offset);
             let Some((page, bytes)) = self.read_reserved(findings, block) else { continue };
-            let live = at == self.live_slot;
+            let (live, durable) = (at == self.live_slot, self.durable().generation);
             match SlotRecord::decode(&bytes, self.identity.file_id) {
                 Err(defect) => findings.push(block, page, defect),
                 Ok(SlotRecord::Void { .. }) if live => {
-                    findings.expect(block, page, "generation", self.live.generation, 0);
+                    findings.expect(block, page, "generation", durable, 0);
                 }
                 Ok(SlotRecord::Void { .. }) => {}
                 Ok(SlotRecord::Commit(slot)) if live => {
                     self.check_live_slot(findings, block, page, &slot);
                 }
-                Ok(SlotRecord::Commit(slot)) if slot.generation >= self.live.generation && !self.poisoned => {
-                    let expected = self.live.generation - 1;
+                Ok(SlotRecord::Commit(slot)) if slot.generation >= durable && !self.poisoned => {
+                    let expected = durable - 1;
                     findings.push(block, page, Defect { field: "generation", expected, found: slot.generation });
                 }
                 Ok(SlotRecord::Commit(_)) => {}
@@ -151,8 +159,8 @@ impl Engine {
     }
 
     fn check_live_slot(&self, findings: &mut Findings, block: Block, page: u64, slot: &Slot) {
-        let (root, live) = (&self.root, &self.live);
-        // Between the live state and itself there is nothing but what is to be said already.
+        let (root, live) = (&self.root, self.durable());
+        // Between that state and itself there is nothing but what is to be said already.
         let rows = root.rows(live, live).unwrap_or_default();
         let fields = [
             ("generation", live.generation, slot.generation),
@@ -222,7 +230,8 @@ impl Engine {
             }
             return;
         }
-        let parent = Parent { total_pages: self.live.total_pages, generation: self.live.generation };
+        let durable = self.durable();
+        let parent = Parent { total_pages: durable.total_pages, generation: durable.generation };
         let bytes = match reader.read_block(block, entry, parent) {
             Ok(bytes) => bytes,
             Err(error) => return findings.error(block, at, error),

@@ -17,6 +17,7 @@ use crate::storage::Barrier;
 
 use super::commit::{CopyWrite, FIRST_BARRIER, RegularPages, SECOND_BARRIER, Written};
 use super::new_file::{metadata_of, slot_of};
+use super::options::Durability;
 use super::planted::{Mistake, is_planted};
 use super::root::Root;
 use super::state::State;
@@ -40,7 +41,8 @@ impl Engine {
         let stores = self.unsynced == Unsynced::Stores && !is_planted(Mistake::OneBarrierDespiteStores);
         let twins_alone = regular.is_empty() && !stores;
         // Metadata that carries changes is that of a pager whose commits may prove themselves.
-        let proves = carries && twins_alone && copies.len() <= MOST_PROVED;
+        let waiting = self.group.as_ref().map_or(0, |group| group.copies);
+        let proves = carries && twins_alone && copies.len() + waiting <= MOST_PROVED;
         let regular_list = if stores || regular.len() > REGULAR_LIST_LEN {
             self.write_pages(regular)?;
             if !is_planted(Mistake::ManyRegularPagesWithoutABarrier) {
@@ -107,8 +109,11 @@ impl Engine {
     }
 
     /// Makes the newest commit a promise, and what small commits said the metadata's. A commit of one barrier counts because
-    /// it proves itself, and rot would look like a commit in flight.
+    /// it proves itself, and rot would look like a commit in flight. Commits that wait become durable so.
     pub(super) fn seal(&mut self) -> Result<()> {
+        if self.group.is_some() {
+            return self.commit_group(Durability::TwoBarriers);
+        }
         let Ok(generation) = self.next_generation() else { return Ok(()) };
         if !self.root.carries {
             // It was made so, or by a commit of two barriers, and nothing stands on it.

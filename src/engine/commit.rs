@@ -30,6 +30,7 @@ use crate::storage::Barrier;
 
 use super::free_map::Runs;
 use super::geometry::to_index;
+use super::group::Group;
 use super::options::Durability;
 use super::planted::{Mistake, is_planted};
 use super::root::Root;
@@ -90,12 +91,32 @@ impl RegularPages<'_> {
     }
 }
 
+/// The copies of protected pages that a commit writes.
+#[derive(Default)]
+pub(super) struct Copies<'p> {
+    pub(super) writes: Vec<CopyWrite<'p>>,
+    /// Indexes of the pages whose live copy is written again.
+    rewritten: Vec<u64>,
+}
+
+impl Copies<'_> {
+    /// How many of them the durable state does not know to be written.
+    fn turned(&self) -> usize {
+        self.writes.len() - self.rewritten.len()
+    }
+}
+
 /// What a commit left on the disk for the next one to build upon.
 pub(super) enum Written {
     /// A slot on the metadata that there was, which says this.
     Changes(ChangeRows),
     /// Metadata.
     Root(Box<Root>),
+}
+
+/// Zeros into recycled pages are written behind the barriers of their commit.
+fn unsynced_after(recycled: &Runs) -> Unsynced {
+    if recycled.is_empty() { Unsynced::Nothing } else { Unsynced::Zeros }
 }
 
 /// For a planted mistake.
@@ -105,35 +126,36 @@ fn is_page_of_zeros(owned: Owned, content: &Content) -> bool {
 }
 
 impl Engine {
-    /// Makes a stage live, durably, or leaves everything as it was, or poisons. A stage without changes is no commit.
+    /// Makes a stage live, durably or to [wait](super::waiting), or leaves everything as it was, or poisons. A stage without
+    /// changes is no commit.
     pub(crate) fn commit(&mut self, stage: Stage) -> Result<()> {
         self.check_usable()?;
         #[cfg(diptych_planted)]
         if let Some(live) = self.before_stage.take() {
             self.live = super::live::Live::new(live);
         }
-        if stage.is_empty() && !stage.state().differs_from(&self.live) {
+        let changes_nothing = stage.is_empty() && !stage.state().differs_from(self.base());
+        if changes_nothing && (stage.durability() == Durability::None || self.group.is_none()) {
             return Ok(());
         }
-        let (mut state, mut contents) = stage.into_commit();
+        let durability = self.durability_of(&stage);
+        let (mut state, freed, mut contents) = stage.into_commit();
         assert_eq!(
             state.generation, self.live.generation,
             "a transaction holds the pager, so no other commits beside it"
         );
         state.generation = self.next_generation()?;
-        let handed_out = state.handed_out_since(&self.live, PageKind::Regular);
-        self.allocate(&handed_out)?;
-        // What was handed out may hold anything from here on, whatever becomes of this commit.
-        let recycled = self.zero_pages.remove(&handed_out);
-        for kind in [PageKind::Engine, PageKind::TableOwned] {
-            self.zero_pages.remove(&state.handed_out_since(&self.live, kind));
-        }
-
-        if is_planted(Mistake::FreedPagesZeroedByTheirCommit) {
-            self.zero(&self.live.handed_out_since(&state, PageKind::Regular), &BTreeMap::new())?;
-        }
         if is_planted(Mistake::WrittenZerosElided) {
             contents.retain(|owned, content| !is_page_of_zeros(*owned, content));
+        }
+        let is_zeros = |content: &Content| matches!(content, Content::Zeros);
+        let zeros = if contents.values().any(is_zeros) { self.zero_page().to_vec() } else { Vec::new() };
+        let mut copies = self.turn_over_pages(&mut state, &contents, &zeros);
+        let base = (durability == Durability::None).then(|| state.clone());
+        self.release(&mut state, &freed);
+        let recycled = self.hand_out(&state)?;
+        if is_planted(Mistake::FreedPagesZeroedByTheirCommit) {
+            self.zero(&self.live.handed_out_since(&state, PageKind::Regular), &BTreeMap::new())?;
         }
 
         // All memory that turning over needs is taken before the slot is written.
@@ -142,31 +164,61 @@ impl Engine {
             Owned::Page(_) => None,
         });
         self.shown.make_room(last.map_or(0, |last| last + 1), state.counts.protected);
-        let is_zeros = |content: &Content| matches!(content, Content::Zeros);
-        let zeros = if contents.values().any(is_zeros) { self.zero_page().to_vec() } else { Vec::new() };
-        let mut copies = self.turn_over_pages(&mut state, &contents, &zeros);
         let regular = self.regular_pages(&contents);
-        let small = match self.options.durability {
-            Durability::OneBarrier => self.root.rows(&self.live, &state),
-            Durability::TwoBarriers => None,
-        };
-        let placed = self.place_copies(&mut state, &mut copies, small.is_some());
-        let written = if let Some(rows) = small.filter(|_| !placed) {
-            let slot = self.small_slot(&state, rows, &regular);
-            self.commit_small(&slot, &copies, &regular)?;
-            Written::Changes(slot.rows)
+        if let Some(base) = base {
+            // The durable state has these pages free as well, so they need not wait for anything.
+            self.zero(&recycled, &contents)?;
+            self.begin_rewriting(&copies);
+            self.write_waiting(&state, &copies, &regular)?;
+            self.group.get_or_insert_with(|| Box::new(Group::on(&self.live))).push(base, freed, copies.turned());
+            self.show(state, &contents);
+            self.unsynced = self.unsynced.max(unsynced_after(&recycled));
+            if !regular.is_empty() && !is_planted(Mistake::WaitingPagesNotOrdered) {
+                self.unsynced = Unsynced::Stores;
+            }
         } else {
-            let carries = self.options.durability == Durability::OneBarrier;
-            Written::Root(Box::new(self.checkpoint(&mut state, &copies, &regular, carries)?))
-        };
-        self.zero(&recycled, &contents)?;
-        self.turn_over(state, written, &contents);
-        self.unsynced = if recycled.is_empty() { Unsynced::Nothing } else { Unsynced::Zeros };
+            self.begin_rewriting(&copies);
+            let written = self.write_durably(&mut state, &mut copies.writes, &regular, durability)?;
+            self.zero(&recycled, &contents)?;
+            self.turn_over(state, written, &contents);
+            self.unsynced = unsynced_after(&recycled);
+        }
         Ok(())
     }
 
+    /// Takes the pages that `state` hands out. Returns those that do not hold zeros.
+    fn hand_out(&mut self, state: &State) -> Result<Runs> {
+        let handed_out = state.handed_out_since(&self.live, PageKind::Regular);
+        self.allocate(&handed_out)?;
+        // What was handed out may hold anything from here on, whatever becomes of this commit.
+        let recycled = self.zero_pages.remove(&handed_out);
+        for kind in [PageKind::Engine, PageKind::TableOwned] {
+            self.zero_pages.remove(&state.handed_out_since(&self.live, kind));
+        }
+        Ok(recycled)
+    }
+
+    /// Small, or a checkpoint.
+    fn write_durably(
+        &mut self,
+        state: &mut State,
+        copies: &mut [CopyWrite<'_>],
+        regular: &RegularPages<'_>,
+        durability: Durability,
+    ) -> Result<Written> {
+        let carries = durability == Durability::OneBarrier;
+        let small = if carries { self.root.rows(self.durable(), state) } else { None };
+        let placed = self.place_copies(state, copies, small.is_some());
+        let Some(rows) = small.filter(|_| !placed) else {
+            return Ok(Written::Root(Box::new(self.checkpoint(state, copies, regular, carries)?)));
+        };
+        let slot = self.small_slot(state, rows, regular);
+        self.commit_small(&slot, copies, regular)?;
+        Ok(Written::Changes(slot.rows))
+    }
+
     pub(super) fn next_generation(&self) -> Result<u64> {
-        let generation = self.live.generation;
+        let generation = self.durable().generation;
         if generation >= MAX_GENERATION { Err(Error::LastGeneration { generation }) } else { Ok(generation + 1) }
     }
 
@@ -199,15 +251,16 @@ impl Engine {
         Ok(())
     }
 
-    /// Turns the entries of the protected pages that are staged over in `state`. Returns the copies to be written.
+    /// Turns the entries of the protected pages that are staged over in `state`, once in a group. Returns the copies to be
+    /// written.
     fn turn_over_pages<'p>(
         &self,
         state: &mut State,
         contents: &'p BTreeMap<Owned, Content>,
         zeros: &'p [u8],
-    ) -> Vec<CopyWrite<'p>> {
+    ) -> Copies<'p> {
         let mut checksum_of_zeros = None;
-        let mut copies = Vec::new();
+        let mut copies = Copies::default();
         for (owned, content) in contents {
             let Owned::Protected(index) = *owned else { continue };
             let (bytes, checksum) = match content {
@@ -217,15 +270,27 @@ impl Engine {
             let entry = state.directory.get(index);
             let (turned, page) = turned_over(&entry, state.generation, checksum);
             state.directory.set(index, turned);
-            copies.push(CopyWrite { index, page, bytes });
+            let mut push = |page| copies.writes.push(CopyWrite { index, page, bytes });
+            push(page);
             if entry.generation == 0 && !self.options.sparse {
                 // Space that was allocated and never written costs a commit of the filesystem when it first is. The spare copy
                 // mostly lies behind the live one, where it costs next to nothing to write now.
-                let page = turned.copies[turned.live.other().index()];
-                copies.push(CopyWrite { index, page, bytes });
+                push(turned.copies[turned.live.other().index()]);
+            }
+            if page == entry.live_page() && entry.generation != 0 {
+                copies.rewritten.push(index);
             }
         }
         copies
+    }
+
+    /// The live copy of a protected page that was turned over in the group already is about to be written. Nothing else has the
+    /// page as it is live.
+    fn begin_rewriting(&mut self, copies: &Copies<'_>) {
+        if !copies.rewritten.is_empty() && !is_planted(Mistake::RewritingDoesNotPoison) {
+            self.poisoned = true;
+            copies.rewritten.iter().for_each(|index| self.shown.forget(*index));
+        }
     }
 
     fn regular_pages<'p>(&self, contents: &'p BTreeMap<Owned, Content>) -> RegularPages<'p> {
@@ -249,13 +314,13 @@ impl Engine {
         self.write_sorted(pages.overwritten.iter().copied())
     }
 
-    fn write_sorted<'p>(&mut self, mut pages: impl Iterator<Item = PageWrite<'p>>) -> Result<()> {
+    pub(super) fn write_sorted<'p>(&mut self, mut pages: impl Iterator<Item = PageWrite<'p>>) -> Result<()> {
         let mut window = Window::new(&mut *self.storage, &mut self.region);
         let pushed = pages.try_for_each(|(page, bytes)| window.push(self.geometry.offset(page), Bytes::Page(bytes)));
         pushed.and_then(|()| window.write()).map_err(|source| self.io_error("write", source))
     }
 
-    fn small_slot(&self, state: &State, rows: ChangeRows, regular: &RegularPages<'_>) -> Slot {
+    pub(super) fn small_slot(&self, state: &State, rows: ChangeRows, regular: &RegularPages<'_>) -> Slot {
         // What was stored through the map comes before what names it.
         let stores = self.unsynced == Unsynced::Stores && !is_planted(Mistake::OneBarrierDespiteStores);
         let pages = !regular.is_empty() && !is_planted(Mistake::OneBarrierDespiteRegularPages);
@@ -299,6 +364,17 @@ impl Engine {
 
     /// Cannot fail.
     pub(super) fn turn_over(&mut self, state: State, written: Written, contents: &BTreeMap<Owned, Content>) {
+        self.show(state, contents);
+        self.group = None;
+        self.live_slot = 1 - self.live_slot;
+        match written {
+            Written::Changes(rows) => self.root.set_changed(&rows),
+            Written::Root(root) => self.root = *root,
+        }
+    }
+
+    /// Makes a state the one that readers see. Cannot fail.
+    fn show(&mut self, state: State, contents: &BTreeMap<Owned, Content>) {
         for index in state.directory.entries_changed_since(&self.live.directory) {
             self.shown.forget(index);
         }
@@ -308,11 +384,6 @@ impl Engine {
             }
         }
         self.live.turn_over(state);
-        self.live_slot = 1 - self.live_slot;
-        match written {
-            Written::Changes(rows) => self.root.set_changed(&rows),
-            Written::Root(root) => self.root = *root,
-        }
         self.poisoned = false;
     }
 

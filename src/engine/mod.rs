@@ -11,6 +11,8 @@
 //!    └──────────────────────┘                           ▼
 //!                                                   poisoned ── open again ──▶ live
 //! ```
+//!
+//! The live state is durable, unless the newest commits [wait](group) for the next durable one.
 
 mod change;
 mod check;
@@ -18,6 +20,7 @@ mod checkpoint;
 mod commit;
 mod free_map;
 mod geometry;
+mod group;
 mod live;
 mod new_file;
 mod open;
@@ -35,6 +38,7 @@ mod sparse_tree;
 mod stage;
 mod state;
 mod twin_table;
+mod waiting;
 mod window;
 mod zero_pages;
 
@@ -57,6 +61,7 @@ pub(crate) use stage::{Owned, SavepointToken, Stage};
 pub(crate) use state::State;
 
 use change::is_out_of_space;
+use group::Group;
 use live::Live;
 use page_buffer::PageBuffer;
 #[cfg(diptych_planted)]
@@ -70,7 +75,7 @@ use shown::Shown;
 use zero_pages::ZeroPages;
 
 /// What was stored or written outside a commit since the last barrier.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Unsynced {
     Nothing,
     /// Zeros into pages that nobody has written since they were handed out: what they hold after a crash is not promised.
@@ -100,6 +105,8 @@ pub(crate) struct Engine {
     may_have_holes: bool,
 
     live: Live,
+    /// The commits that wait, if there are any: without them the live state is the durable one.
+    group: Option<Box<Group>>,
     live_slot: usize,
     root: Root,
     /// Protected pages whose live copy was verified or written since the file was opened.
@@ -116,6 +123,11 @@ pub(crate) struct Engine {
 impl Engine {
     pub(crate) fn live(&self) -> &State {
         &self.live
+    }
+
+    /// What the slot says: the live state, unless commits wait.
+    pub(crate) fn durable(&self) -> &State {
+        self.group.as_ref().map_or(&self.live, |group| &group.durable)
     }
 
     pub(crate) fn geometry(&self) -> Geometry {
@@ -233,9 +245,12 @@ impl Engine {
         Ok(entry.live_page())
     }
 
-    /// Makes durable what was stored through the region.
+    /// Makes durable what was stored through the region, and the commits that wait.
     pub(crate) fn sync(&mut self) -> Result<()> {
         self.check_usable()?;
+        if self.group.is_some() {
+            return self.commit_group(self.options.durability);
+        }
         if self.unsynced == Unsynced::Nothing { Ok(()) } else { self.barrier(Barrier::Bytes) }
     }
 
@@ -261,20 +276,23 @@ impl Engine {
 
     /// Makes everything durable and gives back what growth added for transactions that did not commit.
     pub(crate) fn close(mut self) -> Result<()> {
-        self.sync()?;
+        if self.group.is_none() {
+            self.sync()?;
+        }
         match self.seal() {
             // In a file with holes the spare copy of a leaf may have no space yet. All is durable without it.
-            Err(Error::Io { source, .. }) if !self.poisoned && is_out_of_space(&source) => {}
+            Err(Error::Io { source, .. }) if !self.poisoned && is_out_of_space(&source) => self.sync()?,
             sealed => sealed?,
         }
         self.cut_tail()
     }
 
     fn cut_tail(&mut self) -> Result<()> {
-        if self.has_tail || self.physical_pages > self.live.total_pages() {
-            let len = self.geometry.offset(self.live.total_pages());
+        let total = self.durable().total_pages();
+        if self.has_tail || self.physical_pages > total {
+            let len = self.geometry.offset(total);
             self.storage.cut(&mut self.region, len).map_err(|source| self.io_error("cut", source))?;
-            self.physical_pages = self.live.total_pages();
+            self.physical_pages = total;
             self.has_tail = false;
         }
         Ok(())

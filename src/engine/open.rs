@@ -128,6 +128,7 @@ impl Engine {
             may_have_holes,
             shown: Shown::with_room(remembers, live.protected_end(), live.counts.protected),
             live: Live::new(live),
+            group: None,
             root,
             live_slot: verdict.slot,
             unsynced: Unsynced::Nothing,

@@ -16,8 +16,9 @@ pub enum Verification {
 
 /// How a commit becomes durable.
 ///
-/// Either way it is durable when it returns, and after a crash it happened as a whole or not at all. A commit that writes more
-/// than 160 regular pages, or comes after stores through the map, may take one sync more than is said here.
+/// With one sync or two it is durable when it returns, and after a crash it happened as a whole or not at all. A commit that
+/// writes more than 160 regular pages, or comes after stores through the map or after commits that wait, may take one sync more
+/// than is said here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Durability {
@@ -32,6 +33,28 @@ pub enum Durability {
     /// With two syncs, one before and one behind the block that names the commit. Slower; of a file that was not closed, rot in
     /// that block loses nothing, and rot elsewhere is an error. This holds from the first commit under it.
     TwoBarriers,
+    /// Not by itself: without a sync, with the next durable commit, [`Pager::sync`](crate::Pager::sync) or
+    /// [`Pager::close`](crate::Pager::close), which takes all commits that wait along as one. A crash before that takes all of
+    /// them back, and so does dropping the pager.
+    ///
+    /// Reads see such a commit at once. What it frees is not handed out again before it is durable, so a call that allocates may
+    /// be [`Error::Full`](crate::Error::Full) though pages are free, until the next sync. Pages that it
+    /// [overwrites](crate::Transaction::overwrite) are written in place at once: a crash that takes it back leaves of each sector
+    /// the old bytes or the new.
+    ///
+    /// The pager may make it durable at any time, with one sync or two, as its options say. It does where more than 1024 pages
+    /// would wait to be handed out, or more than are free.
+    ///
+    /// If a write fails while a protected page is changed that a commit which still waits has changed before, the pager is
+    /// poisoned, and that page is an error until the file is opened again.
+    None,
+}
+
+impl Durability {
+    /// The same, or one barrier for what was to wait.
+    pub(super) fn now(self) -> Self {
+        if self == Durability::None { Durability::OneBarrier } else { self }
+    }
 }
 
 /// See the head of this file.

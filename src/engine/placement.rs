@@ -10,8 +10,8 @@
 //!   after     | spare |  free |  ...     | live |             the entry names both
 //! ```
 //!
-//! I1, I2: only pages are taken that are free in the live state, too, so neither what it names is written, nor a page that this
-//! commit gives up. It never grows the file for this: without spare pages, or where they are as scattered as the copies, these
+//! I1, I2: only pages are taken that are free in the state that the transaction began with, too, so neither what the durable state
+//! owns is written, nor a page that this commit gives up. It never grows the file for this: without spare pages, or where they are as scattered as the copies, these
 //! stay where they are.
 
 use std::collections::BTreeSet;
@@ -43,16 +43,16 @@ struct Spare {
 }
 
 impl Spare {
-    /// The `count` pages that lie closest together among those that are free in `state` and in `live`. `None` if they, and the
+    /// The `count` pages that lie closest together among those that are free in `state` and in `base`. `None` if they, and the
     /// leaves that change, are so scattered that writing to them costs about as much as so many `writes` anywhere.
-    fn find(state: &State, live: &State, changing: &BTreeSet<u64>, count: usize, writes: usize) -> Option<Spare> {
+    fn find(state: &State, base: &State, changing: &BTreeSet<u64>, count: usize, writes: usize) -> Option<Spare> {
         let last = state.total_pages() / PAGES_PER_LEAF;
         let mut leaves = changing.clone();
         leaves.extend(last.saturating_sub(LAST_LEAVES)..=last);
 
         let end = state.total_pages();
         let free_words = |leaf: u64| {
-            let (new, old) = (state.free_map.leaf(leaf), live.free_map.leaf(leaf));
+            let (new, old) = (state.free_map.leaf(leaf), base.free_map.leaf(leaf));
             (0..LEAF_WORDS).filter_map(move |at| {
                 let old_free = old.map_or(u64::MAX, |old| old.word_of_kind(at, PageKind::Free));
                 let owned =
@@ -108,7 +108,7 @@ impl Engine {
         let geometry = self.geometry;
         // What is new has just been given its place.
         let was_there = |copy: &&mut CopyWrite<'_>| {
-            let entry = self.live.directory.get(copy.index);
+            let entry = self.base().directory.get(copy.index);
             entry.generation != 0 && entry.copies == state.directory.get(copy.index).copies
         };
         let moving: Vec<&mut CopyWrite<'_>> = copies.iter_mut().filter(was_there).collect();
@@ -128,10 +128,10 @@ impl Engine {
             return false;
         }
         let writes = if may_be_small { moving.len() } else { count };
-        let spare = Spare::find(state, &self.live, &changing, count, writes).or_else(|| {
+        let spare = Spare::find(state, self.base(), &changing, count, writes).or_else(|| {
             let mut wider = state.clone();
             changing.insert(wider.touch_next(geometry)?);
-            let spare = Spare::find(&wider, &self.live, &changing, count, writes)?;
+            let spare = Spare::find(&wider, self.base(), &changing, count, writes)?;
             *state = wider;
             Some(spare)
         });

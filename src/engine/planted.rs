@@ -108,6 +108,16 @@ pub enum Mistake {
     ProvedCommitNotWrittenAgain,
     /// Section 5: a slot says what its own commit changed, and not what those before it did.
     RowsOfTheLastCommitAlone,
+    /// Section 5: a commit that waits for the next durable one writes a slot.
+    WaitingCommitWritesASlot,
+    /// I2: what a commit that waits has freed is handed out before it is durable.
+    WaitingPagesHandedOut,
+    /// I1: the second commit of a group turns a protected page over again, onto the durable copy.
+    TurnedOverTwiceInAGroup,
+    /// I3: the durable commit does not know of the regular pages that commits before it wrote.
+    WaitingPagesNotOrdered,
+    /// I5: a failure while the only live copy of a protected page is rewritten leaves the pager usable.
+    RewritingDoesNotPoison,
 }
 
 #[cfg(diptych_planted)]

@@ -10,13 +10,15 @@
 //! engine knows nothing of it. A page that the live generation owns and that is freed here stays in use in the staged
 //! state until the commit: nothing can hand it out before that commit is durable (I2).
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::block::PageKind;
 use crate::error::{Error, Result};
 
 use super::geometry::Geometry;
+use super::options::Durability;
 use super::page_buffer::PageBuffer;
 use super::planted::{Mistake, is_planted};
 use super::state::State;
@@ -26,6 +28,16 @@ use super::state::State;
 pub(crate) enum Owned {
     Page(u64),
     Protected(u64),
+}
+
+impl Owned {
+    /// Makes it free.
+    pub(super) fn release_from(self, state: &mut State) {
+        match self {
+            Owned::Page(page) => state.release(page, PageKind::Regular),
+            Owned::Protected(index) => state.release_protected(index),
+        }
+    }
 }
 
 /// What a page will hold after the commit.
@@ -60,7 +72,10 @@ pub(crate) struct Stage {
     max_bytes: u64,
     geometry: Geometry,
     pub(super) state: State,
+    durability: Durability,
     contents: HashMap<Owned, Content>,
+    /// Freed by commits that wait: in use in the state, and gone for everybody.
+    waiting: Option<Arc<BTreeSet<Owned>>>,
     /// In the order in which they were freed, so that a savepoint is a length.
     freed: Vec<Owned>,
     freed_set: HashSet<Owned>,
@@ -72,13 +87,21 @@ pub(crate) struct Stage {
 static NEXT_STAGE: AtomicU64 = AtomicU64::new(1);
 
 impl Stage {
-    pub(super) fn new(live: &State, geometry: Geometry, max_bytes: u64) -> Self {
+    pub(super) fn new(
+        base: &State,
+        waiting: Option<Arc<BTreeSet<Owned>>>,
+        geometry: Geometry,
+        durability: Durability,
+        max_bytes: u64,
+    ) -> Self {
         Stage {
             id: NEXT_STAGE.fetch_add(1, Ordering::Relaxed),
             max_bytes,
             geometry,
-            state: live.clone(),
+            state: base.clone(),
+            durability,
             contents: HashMap::new(),
+            waiting,
             freed: Vec::new(),
             freed_set: HashSet::new(),
             savepoints: Vec::new(),
@@ -95,15 +118,24 @@ impl Stage {
         self.contents.get(&owned)
     }
 
-    /// The state as the commit will make it live, and the contents to be written, in an order that is the same in every run.
-    pub(super) fn into_commit(mut self) -> (State, BTreeMap<Owned, Content>) {
-        for owned in std::mem::take(&mut self.freed) {
-            match owned {
-                Owned::Page(page) => self.state.release(page, PageKind::Regular),
-                Owned::Protected(index) => self.state.release_protected(index),
-            }
-        }
-        (self.state, self.contents.into_iter().collect())
+    /// How the commit is to become durable.
+    pub(crate) fn set_durability(&mut self, durability: Durability) {
+        self.durability = durability;
+    }
+
+    pub(super) fn durability(&self) -> Durability {
+        self.durability
+    }
+
+    /// What the commit frees.
+    pub(super) fn freed(&self) -> &[Owned] {
+        &self.freed
+    }
+
+    /// The state as the commit will make it live once what it frees is [released](Owned::release_from), that, and the contents to
+    /// be written, in an order that is the same in every run.
+    pub(super) fn into_commit(self) -> (State, Vec<Owned>, BTreeMap<Owned, Content>) {
+        (self.state, self.freed, self.contents.into_iter().collect())
     }
 
     /// Whether the stage holds anything that a commit would write, apart from the state itself.
@@ -112,7 +144,7 @@ impl Stage {
     }
 
     pub(crate) fn is_freed(&self, owned: Owned) -> bool {
-        self.freed_set.contains(&owned)
+        self.freed_set.contains(&owned) || self.waiting.as_ref().is_some_and(|waiting| waiting.contains(&owned))
     }
 
     /// The kind that a page will have after the commit.

@@ -97,8 +97,10 @@ impl NodeEntries {
 
 /// Turns a twin over: the entry that names the copy not live until now, and the page of that copy, to be written.
 pub(super) fn turned_over(entry: &TwinEntry, generation: u64, checksum: u64) -> (TwinEntry, u64) {
-    // A twin that was never written has no live copy; its first content goes to copy A.
-    let stays = entry.generation == 0 || is_planted(Mistake::LiveCopyWritten);
+    // A twin that was never written has no live copy; its first content goes to copy A. One that a commit of the same
+    // generation turned over has its durable copy on the other side.
+    let is_turned = entry.generation == generation && !is_planted(Mistake::TurnedOverTwiceInAGroup);
+    let stays = entry.generation == 0 || is_turned || is_planted(Mistake::LiveCopyWritten);
     let live = if stays { entry.live } else { entry.live.other() };
     let turned = TwinEntry { live, generation, checksum, ..*entry };
     (turned, turned.live_page())

@@ -41,11 +41,11 @@ pub use transaction::{PageHint, Savepoint, Transaction};
 /// something borrows it exclusively, so no page can be looked at while the file grows or closes.
 ///
 /// Allocating and freeing are durable when they return, and each call is one commit; a [`Transaction`] takes
-/// any number of changes into one. Content stored to a regular page through [`page_mut`](Self::page_mut) is in the file at once
+/// any number of changes into one. With [`Durability::None`](crate::Durability::None) they wait for the next durable commit. Content stored to a regular page through [`page_mut`](Self::page_mut) is in the file at once
 /// (another process sees it, and it outlives this one) and on the disk after [`sync`](Self::sync) or the next commit that
 /// changes something.
 ///
-/// Dropping a pager closes it without a last sync: what was committed stays. [`close`](Self::close) syncs, seals the last
+/// Dropping a pager closes it without a last sync: what was durably committed stays. [`close`](Self::close) syncs, seals the last
 /// commit against rot (see [`Durability::OneBarrier`](crate::Durability::OneBarrier)), and says whether that worked.
 pub struct Pager<const P: usize> {
     reader: PageReader<P>,
@@ -233,12 +233,13 @@ impl<const P: usize> Pager<P> {
         ProtectedPageWriter::from_zeros(self.transaction()?, id)
     }
 
-    /// Makes durable what was stored to regular pages. Costs nothing where nothing was stored since the last commit or sync.
+    /// Makes durable what was stored to regular pages, and the commits that [wait](crate::Durability::None). Costs nothing where
+    /// nothing was stored since the last commit or sync, and nothing waits.
     ///
     /// # Errors
     ///
     /// [`Error::Io`] when the operating system could not: what is durable is then not known, and every further change is
-    /// [`Error::Poisoned`] until the file is opened again.
+    /// [`Error::Poisoned`] until the file is opened again. Where commits wait, those of [`Transaction::commit`].
     pub fn sync(&mut self) -> Result<()> {
         self.reader.engine.sync()
     }
@@ -246,11 +247,12 @@ impl<const P: usize> Pager<P> {
     /// Syncs, seals, gives back what the file grew by for transactions that were not committed, and lets go of the lock.
     ///
     /// Sealing is a commit of two barriers that changes nothing but the generation. It is made where the last checkpoint was
-    /// one of [`Durability::OneBarrier`](crate::Durability::OneBarrier), and left out where a full disk has no space for it.
+    /// one of [`Durability::OneBarrier`](crate::Durability::OneBarrier), and left out where a full disk has no space for it. Commits
+    /// that [wait](crate::Durability::None) become durable with it.
     ///
     /// # Errors
     ///
-    /// Those of [`sync`](Self::sync), and [`Error::Io`] when the sealing commit fails: what was committed before stays, as
+    /// Those of [`sync`](Self::sync), and [`Error::Io`] when the sealing commit fails: what was durable before stays, as
     /// without it. The file is closed in any case.
     pub fn close(self) -> Result<()> {
         self.reader.engine.close()

@@ -59,7 +59,8 @@ impl PagerOptions {
         }
     }
 
-    /// How a commit becomes durable. [`Durability::OneBarrier`] if not said otherwise.
+    /// How a commit becomes durable, if its transaction does not [say](super::Transaction::set_durability) otherwise.
+    /// [`Durability::OneBarrier`] if not said otherwise.
     pub const fn durability(mut self, durability: Durability) -> Self {
         self.engine.durability = durability;
         self

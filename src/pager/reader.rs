@@ -95,10 +95,18 @@ impl<const P: usize> PageReader<P> {
         self.engine.live().counts().protected
     }
 
-    /// The number of the last commit. A new file is at generation 1; every commit that changes something adds 1.
+    /// The number of the last commit. A new file is at generation 1; every commit that changes something adds 1. Commits that wait
+    /// for the next durable one share its number.
     #[must_use]
     pub fn generation(&self) -> Generation {
         Generation::new(self.engine.live().generation())
+    }
+
+    /// The number of the last commit that is durable: one less than [`generation`](Self::generation) while commits of
+    /// [`Durability::None`](crate::Durability::None) wait, else the same.
+    #[must_use]
+    pub fn durable_generation(&self) -> Generation {
+        Generation::new(self.engine.durable().generation())
     }
 
     /// The random name that the file was given when it was created.

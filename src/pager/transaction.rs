@@ -14,7 +14,7 @@
 
 use std::fmt;
 
-use crate::engine::{Engine, Owned, SavepointToken, Stage};
+use crate::engine::{Durability, Engine, Owned, SavepointToken, Stage};
 #[cfg(doc)]
 use crate::error::Error;
 use crate::error::Result;
@@ -65,7 +65,8 @@ impl<'p, const P: usize> Transaction<'p, P> {
         Ok(Transaction { engine, stage })
     }
 
-    /// Makes all changes durable, or none of them, with as many syncs as [`Durability`](crate::Durability) says. A transaction that changed nothing writes nothing.
+    /// Makes all changes durable, or none of them, with as many syncs as [`Durability`] says, and the commits that wait with them;
+    /// with [`Durability::None`] it waits itself. A transaction that changed nothing writes nothing, unless commits wait.
     ///
     /// # Errors
     ///
@@ -75,6 +76,28 @@ impl<'p, const P: usize> Transaction<'p, P> {
     /// state after. [`Error::LastGeneration`] when the file takes no further commit.
     pub fn commit(self) -> Result<()> {
         self.engine.commit(self.stage)
+    }
+
+    /// How the commit becomes durable: as [`PagerOptions::durability`](crate::PagerOptions::durability) says if not said otherwise.
+    ///
+    /// ```
+    /// # use diptych::{Durability, PagerOptions, SimDisk};
+    /// # let disk = SimDisk::new();
+    /// # let mut pager = PagerOptions::new().create_on::<4096>(&disk)?;
+    /// for name in [b"first ", b"second", b"third "] {
+    ///     let mut transaction = pager.transaction()?;
+    ///     transaction.set_header(name)?;
+    ///     transaction.set_durability(Durability::None);
+    ///     transaction.commit()?;
+    /// }
+    /// assert!(pager.header().starts_with(b"third"));
+    /// assert!(pager.durable_generation() < pager.generation());
+    /// pager.sync()?;
+    /// assert_eq!(pager.durable_generation(), pager.generation());
+    /// # Ok::<(), diptych::Error>(())
+    /// ```
+    pub fn set_durability(&mut self, durability: Durability) {
+        self.stage.set_durability(durability);
     }
 
     /// Allocates a regular page, the lowest that is free. It reads as zeros.

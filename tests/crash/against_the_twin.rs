@@ -2,7 +2,7 @@
 
 use crashlab::lab::Lab;
 use crashlab::operation::Operation;
-use diptych::{Error, PagerOptions};
+use diptych::{Durability, Error, PagerOptions};
 use proptest::prelude::{ProptestConfig, prop, proptest};
 
 use crate::strategy::operation;
@@ -57,6 +57,11 @@ proptest! {
     #[test]
     fn a_pager_of_large_pages_behaves_like_its_twin(operations in prop::collection::vec(operation(), 1..25)) {
         run_all::<65536>(PagerOptions::new(), &operations);
+    }
+
+    #[test]
+    fn a_pager_whose_commits_wait_behaves_like_its_twin(operations in prop::collection::vec(operation(), 1..60)) {
+        run_all::<1024>(PagerOptions::new().durability(Durability::None), &operations);
     }
 
     #[test]

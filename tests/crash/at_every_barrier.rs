@@ -7,7 +7,7 @@ use crashlab::interrupted::{Interrupted, Share, each_recovery_state};
 use crashlab::lab::{Lab, Start};
 use crashlab::operation::{End, Operation, Step};
 use crashlab::verify::{reported, verify_cycle};
-use crashlab::workload::each_operation;
+use crashlab::workload::{DURABILITIES, each_operation};
 use diptych::{CrashOptions, Damage, Durability, PagerOptions, Subset, Tail, TornUnit};
 use proptest::prelude::{ProptestConfig, prop, proptest};
 
@@ -94,6 +94,28 @@ fn every_operation_is_atomic_on_disks_that_tear_4096_bytes() {
 #[test]
 fn every_operation_is_atomic_with_pages_smaller_than_the_sectors_of_the_disk() {
     crash_each_operation::<1024>(TornUnit::BlockOrSector);
+}
+
+/// Commits wait, one more is cut off, and so is the sync that makes them durable. Before that returns the state is the durable
+/// one, as long as it has not begun, or the one that it makes: never one in between.
+#[test]
+fn commits_that_wait_become_durable_all_at_once() {
+    let options = CrashOptions::new().sample_limit(20).exhaustive_limit(4).page_size(1024);
+    let before = [Operation::WriteProtected(0, 0x81), Operation::Alloc, Operation::Free(0)];
+    let mut tally = Tally::default();
+    let one_more = Operation::WriteProtected(0, 0x82);
+    let durable = vec![Step::Durable, Step::WriteProtected(0, 0x83), Step::Alloc];
+    let lasts = [one_more, Operation::Sync, Operation::Transaction(durable, End::Commit)];
+    for (start, last) in Start::ALL.into_iter().flat_map(|start| lasts.iter().map(move |last| (start, last))) {
+        for operation in each_operation() {
+            let mut lab = Lab::<1024>::start_with(PagerOptions::new().durability(Durability::None), start);
+            before.iter().for_each(|operation| lab.run(operation).expect("nothing fails"));
+            lab.run(&operation).expect("nothing fails");
+            crash_operation_in(lab, last, &options, &mut tally);
+        }
+    }
+    println!("{tally:?}");
+    assert!(tally.images > 1000 && tally.recovered > 500, "{tally:?}");
 }
 
 /// What the crash tests leave of the operations: no image is made, the names of the states are looked at.
@@ -216,7 +238,7 @@ fn recovery_may_be_cut_off_three_times() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     /// Long runs: the last operation of a random sequence is cut off.
     #[test]
@@ -224,8 +246,9 @@ proptest! {
         operations in prop::collection::vec(operation(), 1..25),
         seed in 0u64..1000,
         write_back in prop::bool::ANY,
+        durability in prop::sample::select(DURABILITIES.to_vec()),
     ) {
-        let mut lab = Lab::<1024>::new();
+        let mut lab = Lab::<1024>::with_options(PagerOptions::new().durability(durability));
         lab.disk.record(false);
         lab.disk.set_write_back(write_back.then_some(seed));
         let (last, first) = operations.split_last().expect("at least one operation");

@@ -15,6 +15,7 @@ use crashlab::interrupted::{Interrupted, Left, Share};
 use crashlab::lab::{Lab, Start};
 use crashlab::operation::{End, Operation, Step};
 use crashlab::verify::{compare, verify};
+use crashlab::workload::DURABILITIES;
 use diptych::{
     CallKind, CrashOptions, CrashPoint, Damage, Durability, Error, FaultPlan, Mistake, PagerOptions, SimDisk, plant,
 };
@@ -22,7 +23,7 @@ use diptych::{
 const P: usize = 4096;
 const BLOCK: u64 = 4096;
 
-const ALL: [Mistake; 48] = [
+const ALL: [Mistake; 53] = [
     Mistake::FirstBarrierDropped,
     Mistake::SecondBarrierDropped,
     Mistake::SlotWrittenBeforeTheBarrier,
@@ -71,6 +72,11 @@ const ALL: [Mistake; 48] = [
     Mistake::NewestCommitWithoutProof,
     Mistake::ProvedCommitNotWrittenAgain,
     Mistake::RowsOfTheLastCommitAlone,
+    Mistake::WaitingCommitWritesASlot,
+    Mistake::WaitingPagesHandedOut,
+    Mistake::TurnedOverTwiceInAGroup,
+    Mistake::WaitingPagesNotOrdered,
+    Mistake::RewritingDoesNotPoison,
 ];
 
 /// What is looked at, and how much was before.
@@ -126,6 +132,9 @@ fn sequences() -> Vec<(&'static str, Vec<Operation>)> {
         ("overwrite 2 pages", vec![commit(vec![Step::Write(0, 0x55), Step::Write(1, 0x56)])]),
         ("alloc 40 pages", vec![AllocBulk(40)]),
         ("free 6 protected pages and write 26", vec![AllocProtectedBulk(34), commit(many)]),
+        ("write a protected page twice", vec![WriteProtected(1, 0x5d), WriteProtected(1, 0x5e)]),
+        ("free, alloc and write", vec![Free(0), commit(vec![Step::Alloc, Step::Write(0, 0x5f)])]),
+        ("alloc and write, sync", vec![commit(vec![Step::Alloc, Step::Write(255, 7)]), Sync]),
     ]
 }
 
@@ -219,6 +228,10 @@ fn second_syncs(watch: &mut Watch) {
     match lab.run(&Operation::Sync) {
         Ok(()) => drop(verify::<P>(lab.disk.crash_now(|_| false), &lab.model, &lab.model, 0)),
         Err(error) => assert!(matches!(error, Error::Poisoned), "{error}"),
+    }
+    if watch.durability == Durability::None {
+        // No sync of such a commit can fail.
+        return;
     }
     // A commit that says that it succeeded outlives what is stored to its pages later.
     watch.look(|| "alloc and write a page, sync 2 fails, store, sync".into());
@@ -353,12 +366,14 @@ fn damaged_blocks(watch: &mut Watch) {
 }
 
 fn battery(watch: &mut Watch) {
-    for durability in [Durability::OneBarrier, Durability::TwoBarriers] {
+    for durability in DURABILITIES {
         watch.durability = durability;
         for part in [runs, power_cuts, second_syncs, recovery_cut_off, damaged_blocks, cut_off_twice] {
             part(watch);
         }
     }
+    // Runs with each of them.
+    watch.durability = Durability::default();
     failing_calls(watch);
 }
 
@@ -429,7 +444,11 @@ fn every_planted_mistake_is_found() {
             survivors.push(mistake);
             continue;
         };
-        let barriers = if watch.durability == Durability::OneBarrier { "" } else { ", two barriers" };
+        let barriers = match watch.durability {
+            Durability::TwoBarriers => ", two barriers",
+            Durability::None => ", commits that wait",
+            _ => "",
+        };
         let (part, case, looked_at) = (watch.part, cell(&watch.case), watch.looked_at);
         println!("| `{mistake:?}` | {part}{barriers} | {} | {case} | {looked_at} |", cell(&message));
     }

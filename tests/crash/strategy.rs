@@ -15,6 +15,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<u8>().prop_map(Step::ZeroProtected),
         3 => (any::<u8>(), 1u8..).prop_map(|(pick, fill)| Step::Write(pick, fill)),
         1 => any::<u8>().prop_map(Step::Header),
+        1 => Just(Step::Wait),
+        1 => Just(Step::Durable),
         1 => Just(Step::Savepoint),
         1 => any::<u8>().prop_map(Step::Rollback),
     ]

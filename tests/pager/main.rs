@@ -10,3 +10,4 @@ mod regular_pages;
 mod threads;
 mod traits;
 mod transactions;
+mod waiting;

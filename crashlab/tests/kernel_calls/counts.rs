@@ -76,6 +76,13 @@ fn counted(path: &Path, durability: Durability) -> Counts {
         tx.set_header(b"new").unwrap();
         tx.commit().unwrap();
     });
+    count(rows, "transaction with `Durability::None` that changes 1 protected page", || {
+        let mut tx = pager.transaction().unwrap();
+        tx.set_durability(Durability::None);
+        tx.protected_mut(ids[7]).unwrap()[0] = 9;
+        tx.commit().unwrap();
+    });
+    count(rows, "`Pager::sync` after it", || pager.sync()).unwrap();
     count(rows, "transaction that is dropped", || {
         let mut tx = pager.transaction().unwrap();
         tx.alloc().unwrap();
