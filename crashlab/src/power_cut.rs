@@ -155,8 +155,8 @@ impl Search {
     }
 }
 
-/// Runs a workload, as a run of that seed does, and cuts the power where the points say, the first during its last operation and each further one during
-/// the recovery from the one before.
+/// Runs a workload, as a run of that seed does, and cuts the power where the points say, the first during its last operation
+/// and each further one during the recovery from the one before.
 ///
 /// # Errors
 ///

@@ -103,8 +103,8 @@ pub fn operations() -> Vec<Operation> {
 pub const PAGE_SIZES: [usize; 3] = [1024, 4096, 16384];
 
 /// A sequence of operations of which the last is cut off. Its name, as in `4096/HalfFull/3,17`, is page size, start, and the
-/// places of its operations in [`operations`]; `/two-barriers` follows if every commit is a checkpoint, `/none` if all wait for a durable one, and `/write-back` if
-/// stores reach the disk between barriers.
+/// places of its operations in [`operations`]; `/two-barriers` follows if every commit is a checkpoint, `/none` if all wait
+/// for a durable one, and `/write-back` if stores reach the disk between barriers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Workload {
     /// Bytes in a page: one of [`PAGE_SIZES`].
@@ -120,8 +120,8 @@ pub struct Workload {
 }
 
 impl Workload {
-    /// All workloads of so many operations, with commits of one barrier, of two, and of none; those that store through the map a second
-    /// time with spontaneous write-back.
+    /// All workloads of so many operations, with commits of one barrier, of two, and of none; those that store through the
+    /// map a second time with spontaneous write-back.
     #[must_use]
     pub fn all(len: u32) -> Vec<Workload> {
         let stores: Vec<bool> = operations().iter().map(stores_through_the_map).collect();

@@ -68,7 +68,8 @@ impl Findings {
 }
 
 impl Engine {
-    /// Reads all that the durable generation names, and what commits that wait have written, and lists what is wrong with it, in no particular order.
+    /// Reads all that the durable generation names, and what commits that wait have written, and lists what is wrong with it,
+    /// in no particular order.
     pub(crate) fn check(&self) -> Vec<Finding> {
         let mut findings = Findings::default();
         self.check_length(&mut findings);

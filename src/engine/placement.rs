@@ -10,9 +10,9 @@
 //!   after     | spare |  free |  ...     | live |             the entry names both
 //! ```
 //!
-//! I1, I2: only pages are taken that are free in the state that the transaction began with, too, so neither what the durable state
-//! owns is written, nor a page that this commit gives up. It never grows the file for this: without spare pages, or where they are as scattered as the copies, these
-//! stay where they are.
+//! I1, I2: only pages are taken that are free in the state that the transaction began with, too, so neither what the durable
+//! state owns is written, nor a page that this commit gives up. It never grows the file for this: without spare pages, or
+//! where they are as scattered as the copies, these stay where they are.
 
 use std::collections::BTreeSet;
 

@@ -40,10 +40,10 @@ pub use transaction::{PageHint, Savepoint, Transaction};
 /// It holds the file's exclusive lock. Everything that can be read stands on [`PageReader`], to which it derefs. What changes
 /// something borrows it exclusively, so no page can be looked at while the file grows or closes.
 ///
-/// Allocating and freeing are durable when they return, and each call is one commit; a [`Transaction`] takes
-/// any number of changes into one. With [`Durability::None`](crate::Durability::None) they wait for the next durable commit. Content stored to a regular page through [`page_mut`](Self::page_mut) is in the file at once
-/// (another process sees it, and it outlives this one) and on the disk after [`sync`](Self::sync) or the next commit that
-/// changes something.
+/// Allocating and freeing are durable when they return, and each call is one commit; a [`Transaction`] takes any number of
+/// changes into one. With [`Durability::None`](crate::Durability::None) they wait for the next durable commit. Content stored
+/// to a regular page through [`page_mut`](Self::page_mut) is in the file at once (another process sees it, and it outlives
+/// this one) and on the disk after [`sync`](Self::sync) or the next commit that changes something.
 ///
 /// Dropping a pager closes it without a last sync: what was durably committed stays. [`close`](Self::close) syncs, seals the last
 /// commit against rot (see [`Durability::OneBarrier`](crate::Durability::OneBarrier)), and says whether that worked.
@@ -247,8 +247,8 @@ impl<const P: usize> Pager<P> {
     /// Syncs, seals, gives back what the file grew by for transactions that were not committed, and lets go of the lock.
     ///
     /// Sealing is a commit of two barriers that changes nothing but the generation. It is made where the last checkpoint was
-    /// one of [`Durability::OneBarrier`](crate::Durability::OneBarrier), and left out where a full disk has no space for it. Commits
-    /// that [wait](crate::Durability::None) become durable with it.
+    /// one of [`Durability::OneBarrier`](crate::Durability::OneBarrier), and left out where a full disk has no space for it.
+    /// Commits that [wait](crate::Durability::None) become durable with it.
     ///
     /// # Errors
     ///
