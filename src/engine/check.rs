@@ -8,8 +8,8 @@ use std::fmt;
 use crate::block::{Block, TwinCopy};
 use crate::error::Error;
 use crate::format::{
-    BLOCK_LEN, BlockBytes, Defect, IDENTITY_OFFSET, Identity, METADATA_OFFSETS, MetadataRecord, Node, SLOT_OFFSETS,
-    Slot, SlotRecord, TwinEntry, decode_leaf,
+    BLOCK_LEN, BlockBytes, Defect, IDENTITY_OFFSET, Identity, LeafBits, METADATA_OFFSETS, MetadataRecord, Node,
+    SLOT_OFFSETS, Slot, SlotRecord, TwinEntry, decode_leaf,
 };
 
 use super::Engine;
@@ -89,7 +89,7 @@ impl Engine {
         let metadata = Block::Metadata(self.root.copy);
         let waiting = self.group.is_some().then_some(&*self.live);
         for state in [self.durable()].into_iter().chain(waiting) {
-            if let Err(error) = reader.check_counts(state, metadata) {
+            if let Err(error) = reader.check_counts(state, &state.counted(), metadata) {
                 findings.error(metadata, 0, error);
             }
         }
@@ -233,12 +233,12 @@ impl Engine {
         }
         let durable = self.durable();
         let parent = Parent { total_pages: durable.total_pages, generation: durable.generation };
-        let bytes = match reader.read_block(block, entry, parent) {
-            Ok(bytes) => bytes,
-            Err(error) => return findings.error(block, at, error),
-        };
+        let mut bytes = [0; BLOCK_LEN];
+        if let Err(error) = reader.read_block(block, entry, parent, &mut bytes) {
+            return findings.error(block, at, error);
+        }
         let decoded = match block {
-            Block::FreeMapLeaf { .. } => decode_leaf(&bytes).map(|leaf| leaf.generation),
+            Block::FreeMapLeaf { .. } => decode_leaf(&bytes, &mut LeafBits::default()).map(|leaf| leaf.generation),
             _ => Node::decode(&bytes).map(|node| node.generation),
         };
         match decoded {

@@ -10,13 +10,16 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::block::PageKind;
-use crate::format::{LEAF_WORDS, LeafBits, PAGES_PER_LEAF};
+use crate::format::{LEAF_WORDS, LeafBits, PAGES_PER_LEAF, PageCounts};
 
 use super::geometry::to_index;
 use super::sparse_tree::{Saturate, SparseTree};
 
 const WORD_BITS: u64 = u64::BITS as u64;
 const SUMMARY_WORDS: usize = LEAF_WORDS.div_ceil(64);
+
+/// The summary of a leaf whose pages are all free.
+const OPEN: [u64; SUMMARY_WORDS] = [u64::MAX, u64::MAX, u64::MAX, u64::MAX >> (64 * SUMMARY_WORDS - LEAF_WORDS)];
 
 /// The bits of [`PAGES_PER_LEAF`] pages and their summary.
 #[derive(Clone, Debug)]
@@ -28,7 +31,7 @@ pub(super) struct Leaf {
 
 impl Default for Leaf {
     fn default() -> Self {
-        Leaf::new(LeafBits::default())
+        Leaf { bits: LeafBits::default(), open: OPEN }
     }
 }
 
@@ -38,13 +41,23 @@ impl Saturate for Leaf {
     }
 }
 
+/// Words whose pages are counted at once.
+const COUNTED_AT_ONCE: usize = 12;
+
 impl Leaf {
-    pub(super) fn new(bits: LeafBits) -> Self {
-        let mut open = [0; SUMMARY_WORDS];
-        for word in 0..LEAF_WORDS {
-            open[word / 64] |= u64::from(bits.low[word] | bits.high[word] != u64::MAX) << (word % 64);
+    pub(super) fn new(bits: &LeafBits) -> Self {
+        let mut leaf = Leaf { bits: bits.clone(), open: OPEN };
+        leaf.summarise();
+        leaf
+    }
+
+    /// Makes the summary from the bits.
+    fn summarise(&mut self) {
+        let words = self.bits.low.chunks(64).zip(self.bits.high.chunks(64));
+        for (open, (low, high)) in self.open.iter_mut().zip(words) {
+            let words = low.iter().zip(high).rev();
+            *open = words.fold(0, |open, (low, high)| open << 1 | u64::from(low | high != u64::MAX));
         }
-        Leaf { bits, open }
     }
 
     pub(super) fn bits(&self) -> &LeafBits {
@@ -69,13 +82,19 @@ impl Leaf {
         }
     }
 
-    /// Pages of each kind but free in the whole leaf: regular, the engine's, table-owned.
-    pub(super) fn counts(&self) -> [u64; 3] {
-        let words = self.bits.low.iter().zip(&self.bits.high);
-        words.fold([0; 3], |[regular, engine, owned], (low, high)| {
-            let count = |word: u64| u64::from(word.count_ones());
-            [regular + count(low & !high), engine + count(!low & high), owned + count(low & high)]
-        })
+    /// Pages of each kind but free in the whole leaf.
+    pub(super) fn counts(&self) -> PageCounts {
+        let ones = |words: &[u64]| words.iter().map(|word| u64::from(word.count_ones())).sum::<u64>();
+        let (mut low_ones, mut high_ones, mut both) = (0, 0, 0);
+        for (low, high) in self.bits.low.chunks(COUNTED_AT_ONCE).zip(self.bits.high.chunks(COUNTED_AT_ONCE)) {
+            low_ones += ones(low);
+            // Few pages are the engine's or a table's.
+            if high.iter().fold(0, |all, word| all | word) != 0 {
+                high_ones += ones(high);
+                both += low.iter().zip(high).map(|(low, high)| u64::from((low & high).count_ones())).sum::<u64>();
+            }
+        }
+        PageCounts { regular: low_ones - both, engine: high_ones - both, table_owned: both, protected: 0 }
     }
 
     /// Whether a word is not that of an `old` leaf.
@@ -255,8 +274,8 @@ impl FreeMap {
         self.leaves.next(from)
     }
 
-    pub(super) fn insert(&mut self, index: u64, bits: LeafBits) {
-        self.leaves.update(index, |leaf| *leaf = Leaf::new(bits));
+    pub(super) fn insert(&mut self, index: u64, leaf: Arc<Leaf>) {
+        self.leaves.insert(index, leaf);
     }
 
     /// Indexes of the leaves that differ from those of `base`.
@@ -364,7 +383,7 @@ mod tests {
 
     use proptest::prelude::{Strategy, prop, prop_oneof, proptest};
 
-    use super::{FreeMap, PAGES_PER_LEAF, PageKind, Runs, locate};
+    use super::{FreeMap, PAGES_PER_LEAF, PageCounts, PageKind, Runs, locate};
 
     const END: u64 = 3 * PAGES_PER_LEAF;
 
@@ -421,7 +440,7 @@ mod tests {
                     assert_eq!(found.unwrap_or(None), expected);
                 }
             }
-            let used: u64 = map.leaves().flat_map(|(_, leaf)| leaf.counts()).sum();
+            let used: u64 = map.leaves().map(|(_, leaf)| leaf.counts().in_use()).sum();
             assert_eq!(used, END - free.len() as u64);
         }
     }
@@ -458,7 +477,8 @@ mod tests {
             }
         }
         let count = |kind| (0..PAGES_PER_LEAF).filter(|page| map.kind(*page) == kind).count() as u64;
-        assert_eq!(leaf.counts(), [PageKind::Regular, PageKind::Engine, PageKind::TableOwned].map(count));
+        let [regular, engine, table_owned] = [PageKind::Regular, PageKind::Engine, PageKind::TableOwned].map(count);
+        assert_eq!(leaf.counts(), PageCounts { regular, engine, table_owned, protected: 0 });
     }
 
     #[test]

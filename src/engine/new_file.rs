@@ -8,10 +8,10 @@ use crate::format::{
 use crate::ids::FileId;
 
 use super::geometry::{Geometry, to_index};
-use super::reader::CHANGES_IN_SLOTS;
 use super::reserved::Found;
 use super::root::Root;
 use super::state::State;
+use super::walk::CHANGES_IN_SLOTS;
 
 /// The bytes with which a new file begins, and how long it is.
 pub(crate) struct NewFile {

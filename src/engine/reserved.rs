@@ -13,12 +13,13 @@ use crate::ids::FileId;
 use crate::storage::Storage;
 
 use super::planted::{Mistake, is_planted};
-use super::reader::{CHANGES_IN_SLOTS, KNOWN_FEATURES, READ_ATTEMPTS, Reader, os_error};
+use super::reader::{READ_ATTEMPTS, Reader, os_error};
 use super::recovery::{
     Candidate, Claim, Evidence, MetadataEvidence, Proof, Refusal, SlotEvidence, Verdict, Walk, choose, slot_block,
 };
 use super::root::Root;
 use super::state::State;
+use super::walk::{CHANGES_IN_SLOTS, KNOWN_FEATURES};
 
 /// What the verdict names, as it was read.
 pub(super) struct Found {
@@ -220,7 +221,7 @@ impl Reserved {
         metadata: &Metadata,
         needs_proof: bool,
     ) -> Result<Found, Walk> {
-        let root = reader.state(metadata, Block::Metadata(copy)).map_err(failed)?;
+        let root = reader.state(metadata, Block::Metadata(copy)).map_err(failed)?.state;
         reader.check_owners(&root).map_err(failed)?;
         reader.check_list(&root, &metadata.regular_list).map_err(failed)?;
         if needs_proof && !is_planted(Mistake::AdoptionWithoutProof) {
@@ -254,7 +255,7 @@ impl Reserved {
             };
             proved.map_err(|error| if error.is_io() { Walk::Unreadable(error) } else { Walk::Unproved(error) })?;
         }
-        let root = Root::new(root, copy, self.metadata_checksum(copy, reader.key), carries(metadata));
+        let root = Root::new(root.state, copy, self.metadata_checksum(copy, reader.key), carries(metadata));
         Ok(Found { root: root.with_rows(&slot.rows), live })
     }
 }

@@ -121,7 +121,25 @@ impl<T: Clone + Default + Saturate> SparseTree<T> {
         while index >= span(self.height) {
             self.raise();
         }
-        update_below(&mut self.root, self.height, index, change).0
+        let change = |slot: &mut Slot<T>| {
+            if matches!(slot, Slot::Empty) {
+                *slot = Slot::Item(Arc::new(T::default()));
+            }
+            let Slot::Item(item) = slot else { unreachable!("slots of level 0 hold items") };
+            let item = Arc::make_mut(item);
+            let result = change(item);
+            (result, item.is_saturated())
+        };
+        change_below(&mut self.root, self.height, index, change).0
+    }
+
+    /// Puts an item where there may be one.
+    pub(super) fn insert(&mut self, index: u64, item: Arc<T>) {
+        while index >= span(self.height) {
+            self.raise();
+        }
+        let saturated = item.is_saturated();
+        change_below(&mut self.root, self.height, index, |slot| (*slot = Slot::Item(item), saturated));
     }
 
     /// The first index in `from..end` whose item is not saturated. An item that is not there is not.
@@ -158,20 +176,15 @@ fn slot_is_saturated<T: Saturate>(slot: &Slot<T>) -> bool {
     }
 }
 
-fn update_below<T: Clone + Default + Saturate, R>(
+/// Changes the slot of an item, which says whether the item is saturated then; returns what became of this slot.
+fn change_below<T: Clone, R>(
     slot: &mut Slot<T>,
     level: u32,
     index: u64,
-    change: impl FnOnce(&mut T) -> R,
+    change: impl FnOnce(&mut Slot<T>) -> (R, bool),
 ) -> (R, bool) {
     if level == 0 {
-        if matches!(slot, Slot::Empty) {
-            *slot = Slot::Item(Arc::new(T::default()));
-        }
-        let Slot::Item(item) = slot else { unreachable!("slots of level 0 hold items") };
-        let item = Arc::make_mut(item);
-        let result = change(item);
-        return (result, item.is_saturated());
+        return change(slot);
     }
     if matches!(slot, Slot::Empty) {
         *slot = Slot::Branch(Arc::new(Branch { saturated: 0, slots: [const { Slot::Empty }; FANOUT] }));
@@ -179,7 +192,7 @@ fn update_below<T: Clone + Default + Saturate, R>(
     let Slot::Branch(branch) = slot else { unreachable!("slots above level 0 hold branches") };
     let branch = Arc::make_mut(branch);
     let position = position(index, level - 1);
-    let (result, saturated) = update_below(&mut branch.slots[position], level - 1, index, change);
+    let (result, saturated) = change_below(&mut branch.slots[position], level - 1, index, change);
     branch.saturated = branch.saturated & !(1 << position) | u64::from(saturated) << position;
     (result, branch.saturated == u64::MAX)
 }

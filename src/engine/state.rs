@@ -67,7 +67,7 @@ impl State {
 
     /// Pages that nobody owns. A few of them are taken by leaves and nodes before the last one is handed out.
     pub(crate) fn free_pages(&self) -> u64 {
-        self.total_pages - self.counts.regular - self.counts.engine - self.counts.table_owned
+        self.total_pages - self.counts.in_use()
     }
 
     /// The kind of a page below the total. Pages of the reserved region are the engine's before any leaf says so.
@@ -87,7 +87,13 @@ impl State {
 
     /// The index behind the last protected page.
     pub(super) fn protected_end(&self) -> u64 {
-        self.directory.iter().last().map_or(0, |(index, _)| index + 1)
+        self.directory.end()
+    }
+
+    /// Pages of each kind, counted in the leaves and in the directory, whatever the totals say.
+    pub(super) fn counted(&self) -> PageCounts {
+        let nothing = PageCounts { protected: self.directory.count(), ..PageCounts::default() };
+        self.free_map.leaves().fold(nothing, |found, (_, leaf)| found.plus(leaf.counts()))
     }
 
     /// Regular pages in ascending order, a word of the map at a time: pages of word `n` start at `n * 64`.
@@ -346,7 +352,7 @@ mod tests {
     fn full(geometry: Geometry, total_pages: u64) -> State {
         let mut state = State::empty(geometry, total_pages);
         while state.take_page(geometry, 0, PageKind::Regular).is_some() {
-            let free = state.free_map.leaves().map(|(_, leaf)| PAGES_PER_LEAF - leaf.counts().iter().sum::<u64>());
+            let free = state.free_map.leaves().map(|(_, leaf)| PAGES_PER_LEAF - leaf.counts().in_use());
             let free: u64 = free.sum::<u64>().min(state.free_pages());
             for count in [free, free / 2, free / 4].into_iter().filter(|count| *count > 0) {
                 let mut more = state.clone();

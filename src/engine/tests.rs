@@ -5,7 +5,6 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use crate::block::PageKind;
 use crate::error::Error;
 use crate::ids::FileId;
 use crate::storage::{Barrier, FileStorage, Region, Storage};
@@ -14,6 +13,7 @@ use super::new_file::NewFile;
 use super::{Durability, Engine, EngineOptions, Owned, Verification};
 
 mod bad_files;
+mod eight_tebibytes;
 mod placement;
 
 fn options() -> EngineOptions {
@@ -150,67 +150,6 @@ macro_rules! forward {
 
 forward!(Counting, file, bytes);
 forward!(Unallocated, 0,);
-
-/// In memory where there is room: 133,000 leaves scattered over 8 TiB take a disk a minute to sync.
-fn roomy_directory() -> TempDir {
-    let memory = Path::new("/dev/shm");
-    let free = rustix::fs::statvfs(memory).map_or(0, |memory| memory.f_bavail.saturating_mul(memory.f_frsize));
-    if free > 4 << 30 { TempDir::new_in(memory).unwrap() } else { TempDir::new().unwrap() }
-}
-
-/// 2^31 pages of 4 KiB: 8 TiB apparent, nearly all of them in use.
-#[test]
-fn a_sparse_file_of_eight_tebibytes_is_filled_by_runs_and_reopened() {
-    const PAGES: u64 = 1 << 31;
-    let directory = roomy_directory();
-    let path = directory.path().join("large");
-    let sparse = EngineOptions { sparse: true, growth_limit: 1 << 40, max_file_bytes: PAGES * 4096, ..options() };
-    let new = NewFile::new(4096, FileId::new([7; 16]));
-    let storage = FileStorage::create(&path, &new.reserved, new.len, true).unwrap();
-    let mut engine = Engine::create(Box::new(Unallocated(storage)), &new, sparse).unwrap();
-
-    let mut stage = engine.stage().unwrap();
-    let too_many = engine.alloc_bulk(&mut stage, PAGES);
-    assert!(matches!(too_many, Err(Error::Full { .. })), "{too_many:?}");
-    drop(stage);
-
-    // Next to nothing in use at both ends of the full length: what is not touched costs nothing.
-    engine.grow_to(PAGES).unwrap();
-    engine.zero_pages.insert(engine.physical_pages..PAGES);
-    engine.physical_pages = PAGES;
-    let mut stage = engine.stage().unwrap();
-    let first = engine.alloc(&mut stage, 0).unwrap();
-    let last = engine.alloc(&mut stage, PAGES - 1).unwrap();
-    assert!(last >= PAGES - 1, "{last}");
-    engine.staged_mut(&mut stage, Owned::Page(last), true).unwrap()[..3].copy_from_slice(b"end");
-    engine.commit(stage).unwrap();
-    assert_eq!(engine.live().kind(engine.geometry(), last), PageKind::Regular);
-    let touched = std::os::unix::fs::MetadataExt::blocks(&std::fs::metadata(&path).unwrap()) * 512;
-    assert!(touched < 1 << 20, "two pages and their leaves take {touched} bytes");
-
-    // Nearly all of it, so that what the leaves and nodes take has room.
-    let most = PAGES - PAGES / 1000;
-    let mut stage = engine.stage().unwrap();
-    let runs = engine.alloc_bulk(&mut stage, most).unwrap();
-    engine.commit(stage).unwrap();
-    assert_eq!(engine.live().counts().regular, most + 2);
-    assert!(runs.iter().all(|run| run.end <= PAGES));
-    drop(engine);
-
-    let begun = std::time::Instant::now();
-    let storage = Unallocated(FileStorage::open(&path).unwrap());
-    let mut engine = Engine::open(Box::new(storage), 4096, sparse).unwrap();
-    // `docs/benchmarks.md` quotes this; a test does not judge time.
-    println!("a full file of 2^31 pages opens in {:?}", begun.elapsed());
-    assert_eq!(engine.live().counts().regular, most + 2);
-    assert_eq!(&engine.page(last).unwrap()[..3], b"end");
-    let mut stage = engine.stage().unwrap();
-    engine.free(&mut stage, &[first, last]).unwrap();
-    engine.commit(stage).unwrap();
-    let mut stage = engine.stage().unwrap();
-    assert_eq!(engine.alloc(&mut stage, 0).unwrap(), first);
-    assert_eq!(engine.alloc(&mut stage, PAGES - 1).unwrap(), last);
-}
 
 /// A file whose map shows a copy of it, as it does on some network filesystems.
 #[derive(Debug)]

@@ -276,6 +276,23 @@ impl TwinTable {
         }
     }
 
+    /// How many entries are not empty.
+    pub(super) fn count(&self) -> u64 {
+        match self.levels.first() {
+            Some(nodes) => nodes.iter().map(|(_, node)| u64::from(node.used.count_ones())).sum(),
+            None => self.top.iter().filter(|entry| !entry.is_empty()).count() as u64,
+        }
+    }
+
+    /// The index behind the last entry that is not empty.
+    pub(super) fn end(&self) -> u64 {
+        let Some(nodes) = self.levels.first() else {
+            return self.top.iter().rposition(|entry| !entry.is_empty()).map_or(0, |at| at as u64 + 1);
+        };
+        let ends = nodes.iter().filter(|(_, node)| node.used != 0);
+        ends.last().map_or(0, |(index, node)| index * FANOUT + u64::from(u128::BITS - node.used.leading_zeros()))
+    }
+
     /// All entries that are not empty, ascending.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u64, TwinEntry)> + '_ {
         let mut from = 0;

@@ -94,18 +94,16 @@ fn locate(bit: usize) -> (usize, u64) {
     (bit / 64, 1 << (bit % 64))
 }
 
-/// A leaf as it was read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct DecodedLeaf {
+/// What a leaf says besides the kinds of its pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LeafHead {
     /// The position of the leaf: the first page that it covers, divided by [`PAGES_PER_LEAF`].
     pub(crate) index: u64,
     /// The commit that wrote the leaf.
     pub(crate) generation: u64,
-    /// The kinds of its pages.
-    pub(crate) bits: LeafBits,
 }
 
-impl DecodedLeaf {
+impl LeafHead {
     const MAGIC: Field<4> = Field::at(0);
     const RESERVED: Field<4> = Self::MAGIC.then();
     const INDEX: Field<8> = Self::RESERVED.then();
@@ -129,36 +127,32 @@ impl DecodedLeaf {
     ];
 }
 
-const _: () = assert!(DecodedLeaf::CRC.end() == BLOCK_LEN, "a leaf is a block");
+const _: () = assert!(LeafHead::CRC.end() == BLOCK_LEN, "a leaf is a block");
 
 /// The block that holds a leaf.
 pub(crate) fn encode_leaf(index: u64, generation: u64, bits: &LeafBits) -> Box<BlockBytes> {
     assert_eq!(check_generation(generation), Ok(()), "a commit writes the leaf");
     let mut block = Box::new([0; BLOCK_LEN]);
     let bytes = block.as_mut_slice();
-    DecodedLeaf::MAGIC.put_u32(bytes, LEAF_MAGIC);
-    DecodedLeaf::INDEX.put_u64(bytes, index);
-    DecodedLeaf::GENERATION.put_u64(bytes, generation);
-    encode_plane(&bits.low, DecodedLeaf::LOW.bytes_mut(bytes));
-    encode_plane(&bits.high, DecodedLeaf::HIGH.bytes_mut(bytes));
-    put_crc(bytes, DecodedLeaf::CRC);
+    LeafHead::MAGIC.put_u32(bytes, LEAF_MAGIC);
+    LeafHead::INDEX.put_u64(bytes, index);
+    LeafHead::GENERATION.put_u64(bytes, generation);
+    encode_plane(&bits.low, LeafHead::LOW.bytes_mut(bytes));
+    encode_plane(&bits.high, LeafHead::HIGH.bytes_mut(bytes));
+    put_crc(bytes, LeafHead::CRC);
     block
 }
 
-/// The leaf that a block holds. Whether it is the one that its parent means is for the caller to check.
-pub(crate) fn decode_leaf(block: &BlockBytes) -> Result<DecodedLeaf, Defect> {
-    check_equal("magic", LEAF_MAGIC, DecodedLeaf::MAGIC.get_u32(block))?;
-    check_crc(block, DecodedLeaf::CRC)?;
-    let generation = DecodedLeaf::GENERATION.get_u64(block);
+/// Reads the leaf that a block holds, the kinds of its pages into `bits`, which are as they were if it holds none. Whether it
+/// is the one that its parent means is for the caller to check.
+pub(crate) fn decode_leaf(block: &BlockBytes, bits: &mut LeafBits) -> Result<LeafHead, Defect> {
+    check_equal("magic", LEAF_MAGIC, LeafHead::MAGIC.get_u32(block))?;
+    check_crc(block, LeafHead::CRC)?;
+    let generation = LeafHead::GENERATION.get_u64(block);
     check_generation(generation)?;
-    Ok(DecodedLeaf {
-        index: DecodedLeaf::INDEX.get_u64(block),
-        generation,
-        bits: LeafBits {
-            low: decode_plane(DecodedLeaf::LOW.bytes(block)),
-            high: decode_plane(DecodedLeaf::HIGH.bytes(block)),
-        },
-    })
+    decode_plane(LeafHead::LOW.bytes(block), &mut bits.low);
+    decode_plane(LeafHead::HIGH.bytes(block), &mut bits.high);
+    Ok(LeafHead { index: LeafHead::INDEX.get_u64(block), generation })
 }
 
 fn encode_plane(words: &[u64; LEAF_WORDS], bytes: &mut [u8; 8 * LEAF_WORDS]) {
@@ -168,20 +162,18 @@ fn encode_plane(words: &[u64; LEAF_WORDS], bytes: &mut [u8; 8 * LEAF_WORDS]) {
     }
 }
 
-fn decode_plane(bytes: &[u8; 8 * LEAF_WORDS]) -> [u64; LEAF_WORDS] {
+fn decode_plane(bytes: &[u8; 8 * LEAF_WORDS], words: &mut [u64; LEAF_WORDS]) {
     let (places, _) = bytes.as_chunks();
-    let mut words = [0; LEAF_WORDS];
     for (word, place) in words.iter_mut().zip(places) {
         *word = u64::from_le_bytes(*place);
     }
-    words
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::{Strategy, any, prop, proptest};
 
-    use super::{DecodedLeaf, LEAF_WORDS, LeafBits, PAGES_PER_LEAF, decode_leaf, encode_leaf};
+    use super::{LEAF_WORDS, LeafBits, LeafHead, PAGES_PER_LEAF, decode_leaf, encode_leaf};
     use crate::block::PageKind;
     use crate::format::{BLOCK_LEN, BlockBytes, Defect, MAX_GENERATION, specimen};
 
@@ -195,13 +187,18 @@ mod tests {
         encode_leaf(0x0102, 9, &bits)
     }
 
+    fn decoded(block: &BlockBytes) -> Result<(LeafHead, LeafBits), Defect> {
+        let mut bits = LeafBits::default();
+        decode_leaf(block, &mut bits).map(|head| (head, bits))
+    }
+
     fn planes() -> impl Strategy<Value = [u64; LEAF_WORDS]> {
         prop::collection::vec(any::<u64>(), LEAF_WORDS).prop_map(|words| words.try_into().expect("252 words"))
     }
 
     #[test]
     fn the_table_is_the_chain() {
-        specimen::assert_table_matches_chain(include_str!("leaf.rs"), "Leaf", DecodedLeaf::FIELDS, BLOCK_LEN);
+        specimen::assert_table_matches_chain(include_str!("leaf.rs"), "Leaf", LeafHead::FIELDS, BLOCK_LEN);
     }
 
     #[test]
@@ -221,13 +218,13 @@ mod tests {
 
     #[test]
     fn every_flipped_bit_is_detected() {
-        specimen::assert_every_flipped_bit_is_detected(&leaf(), BLOCK_LEN, decode_leaf);
+        specimen::assert_every_flipped_bit_is_detected(&leaf(), BLOCK_LEN, decoded);
     }
 
     #[test]
     fn a_leaf_of_generation_0_is_refused() {
-        let block = specimen::forged(&leaf(), DecodedLeaf::CRC, |block| DecodedLeaf::GENERATION.put_u64(block, 0));
-        assert_eq!(decode_leaf(&block), Err(Defect { field: "generation", expected: 1, found: 0 }));
+        let block = specimen::forged(&leaf(), LeafHead::CRC, |block| LeafHead::GENERATION.put_u64(block, 0));
+        assert_eq!(decoded(&block), Err(Defect { field: "generation", expected: 1, found: 0 }));
     }
 
     #[test]
@@ -274,19 +271,19 @@ mod tests {
         ) {
             let bits = LeafBits { low, high };
             let block = encode_leaf(index, generation, &bits);
-            assert_eq!(decode_leaf(&block), Ok(DecodedLeaf { index, generation, bits }));
+            assert_eq!(decoded(&block), Ok((LeafHead { index, generation }, bits)));
         }
 
         #[test]
-        fn what_decodes_encodes_again(block in specimen::forgeries(*leaf(), DecodedLeaf::FIELDS, DecodedLeaf::CRC)) {
-            if let Ok(leaf) = decode_leaf(&block) {
-                assert_eq!(decode_leaf(&encode_leaf(leaf.index, leaf.generation, &leaf.bits)), Ok(leaf));
+        fn what_decodes_encodes_again(block in specimen::forgeries(*leaf(), LeafHead::FIELDS, LeafHead::CRC)) {
+            if let Ok((head, bits)) = decoded(&block) {
+                assert_eq!(decoded(&encode_leaf(head.index, head.generation, &bits)), Ok((head, bits)));
             }
         }
 
         #[test]
         fn noise_is_refused(block in specimen::noise(b"DPlf")) {
-            assert!(decode_leaf(&block).is_err());
+            assert!(decoded(&block).is_err());
         }
     }
 }

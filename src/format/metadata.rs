@@ -73,6 +73,33 @@ pub(crate) struct PageCounts {
     pub(crate) protected: u64,
 }
 
+impl PageCounts {
+    /// Pages that are not free.
+    pub(crate) fn in_use(self) -> u64 {
+        self.regular + self.engine + self.table_owned
+    }
+
+    /// These pages and others.
+    pub(crate) fn plus(self, others: PageCounts) -> PageCounts {
+        PageCounts {
+            regular: self.regular + others.regular,
+            engine: self.engine + others.engine,
+            table_owned: self.table_owned + others.table_owned,
+            protected: self.protected + others.protected,
+        }
+    }
+
+    /// These pages without some that are among them.
+    pub(crate) fn minus(self, some: PageCounts) -> PageCounts {
+        PageCounts {
+            regular: self.regular - some.regular,
+            engine: self.engine - some.engine,
+            table_owned: self.table_owned - some.table_owned,
+            protected: self.protected - some.protected,
+        }
+    }
+}
+
 /// The part of a table that stands in the metadata.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct TableTop {

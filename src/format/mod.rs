@@ -45,7 +45,9 @@ mod void;
 pub(crate) use change_rows::{ChangeRows, MapWord, PlacedTwin, TurnedTwin};
 pub(crate) use checksum::ChecksumKey;
 pub(crate) use identity::{IDENTITY_MAGIC, Identity, IdentityDefect};
-pub(crate) use leaf::{DecodedLeaf, LEAF_WORDS, LeafBits, PAGES_PER_LEAF, decode_leaf, encode_leaf};
+#[cfg(test)]
+pub(crate) use leaf::LeafHead;
+pub(crate) use leaf::{LEAF_WORDS, LeafBits, PAGES_PER_LEAF, decode_leaf, encode_leaf};
 pub(crate) use metadata::{Metadata, MetadataRecord, PageCounts, REGULAR_LIST_LEN, RegularList, TOP_LEN, TableTop};
 pub(crate) use slot::{MAX_STEPS, Slot, SlotRecord};
 #[cfg(test)]

@@ -11,7 +11,7 @@ use super::metadata::Metadata;
 use super::slot::Slot;
 use super::twin::Node;
 use super::void::Void;
-use super::{BlockBytes, DecodedLeaf};
+use super::{BlockBytes, LeafHead};
 
 /// Units of a long field that are in use and are picked, counted from its front.
 const PICKED: usize = 5;
@@ -34,7 +34,7 @@ pub(crate) static STRUCTURES: [Structure; 6] = [
     Structure { caption: "Void record", magic: b"DIPvoid\0", fields: Void::FIELDS },
     Structure { caption: "Metadata", magic: b"DIPmeta\0", fields: Metadata::FIELDS },
     Structure { caption: "Node", magic: b"DPnd", fields: Node::FIELDS },
-    Structure { caption: "Leaf", magic: b"DPlf", fields: DecodedLeaf::FIELDS },
+    Structure { caption: "Leaf", magic: b"DPlf", fields: LeafHead::FIELDS },
 ];
 
 /// At most eight bytes of a structure that are one number.
