@@ -34,12 +34,17 @@ impl Geometry {
 
     /// The first page behind the reserved region.
     pub(crate) fn first_page(self) -> u64 {
-        RESERVED_LEN.div_ceil(u64::from(self.page_size))
+        self.pages_holding(RESERVED_LEN)
+    }
+
+    /// As many pages as bytes take. A shift and not a division, for every entry is checked against what follows from it.
+    fn pages_holding(self, bytes: u64) -> u64 {
+        (bytes + u64::from(self.page_size) - 1) >> self.page_size.trailing_zeros()
     }
 
     /// Pages that a block of the engine takes: one, or an aligned run of smaller ones.
     pub(crate) fn pages_per_block(self) -> u64 {
-        (BLOCK_LEN as u64).div_ceil(u64::from(self.page_size))
+        self.pages_holding(BLOCK_LEN as u64)
     }
 
     /// The most pages that a file of this page size can have, so that every offset fits in an `i64`.

@@ -62,8 +62,11 @@ impl Reader<'_> {
     /// What entries name, in order. The last part is read by this thread, and so is one for which there is no thread. Mistakes
     /// are planted for one thread, in files of few leaves.
     fn parts(&self, entries: &[(u64, TwinEntry)], parent: Parent) -> Vec<Result<Part>> {
-        let threads = thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
-        let threads = threads.min(entries.len() / LEAVES_PER_THREAD).max(1);
+        let threads = match entries.len() / LEAVES_PER_THREAD {
+            // To ask how many there may be takes longer than to open a small file.
+            0 | 1 => 1,
+            worth => worth.min(MOST_THREADS).min(thread::available_parallelism().map_or(1, usize::from)),
+        };
         let mut parts = entries.chunks(entries.len().div_ceil(threads).max(1));
         let own = parts.next_back().unwrap_or(&[]);
         thread::scope(|scope| {

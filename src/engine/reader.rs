@@ -89,12 +89,12 @@ impl<'a> Reader<'a> {
             if page > last || page < self.geometry.first_page() {
                 return Err(Defect { field, expected: last, found: page }.at(block, page));
             }
-            if page % run != 0 {
-                return Err(Defect { field, expected: page - page % run, found: page }.at(block, page));
+            // A run is a power of two, as pages are; a division for each entry would show.
+            if page & (run - 1) != 0 {
+                return Err(Defect { field, expected: page & !(run - 1), found: page }.at(block, page));
             }
         }
-        let pages_per_block = self.geometry.pages_per_block();
-        if a / pages_per_block == b / pages_per_block {
+        if a ^ b < self.geometry.pages_per_block() {
             // One torn block would spoil both copies.
             let expected = self.geometry.next_block(a);
             return Err(Defect { field: "page of copy B", expected, found: b }.at(block, b));

@@ -15,11 +15,17 @@
 use std::convert::Infallible;
 
 use crate::block::{Block, PageKind};
-use crate::format::{Defect, HEADER_LEN, LEAF_WORDS, PAGES_PER_LEAF, PageCounts, Slot, TableKind, TwinEntry};
+use crate::format::{
+    Defect, HEADER_LEN, LEAF_WORDS, MAX_TABLE_HEIGHT, PAGES_PER_LEAF, PageCounts, Slot, TableKind, TwinEntry,
+};
 
 use super::free_map::{FreeMap, Runs};
 use super::geometry::{Geometry, to_index};
 use super::twin_table::{TwinTable, unwritten};
+
+/// Blocks that a leaf takes at most when it is touched: two copies of itself, of a node of each level below, and of each level
+/// by which the table is raised.
+const MOST_OVERHEAD_BLOCKS: u64 = 2 * (1 + 2 * MAX_TABLE_HEIGHT as u64);
 
 /// See the head of this file.
 #[derive(Clone, Debug)]
@@ -129,8 +135,9 @@ impl State {
         }
     }
 
+    /// A leaf has its copies, and an entry in the table, from when it is in the map.
     fn is_touched(&self, leaf: u64) -> bool {
-        !self.leaf_table.get(leaf).is_empty()
+        self.free_map.leaf(leaf).is_some()
     }
 
     /// Pages that a leaf takes out of its own range when it is touched.
@@ -142,11 +149,12 @@ impl State {
     /// copies and one page more; then its range waits for the file to grow.
     fn usable_end(&self, geometry: Geometry) -> u64 {
         let last = self.total_pages.saturating_sub(1) / PAGES_PER_LEAF;
-        if self.is_touched(last) {
-            return self.total_pages;
-        }
         let start = (last * PAGES_PER_LEAF).max(geometry.first_page());
         let room = self.total_pages.saturating_sub(start);
+        // Mostly there is more room than any leaf needs, and nothing to be looked up.
+        if room > MOST_OVERHEAD_BLOCKS * geometry.pages_per_block() || self.is_touched(last) {
+            return self.total_pages;
+        }
         if room > self.leaf_overhead(geometry, last) { self.total_pages } else { start.min(self.total_pages) }
     }
 

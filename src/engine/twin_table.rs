@@ -295,21 +295,21 @@ impl TwinTable {
 
     /// All entries that are not empty, ascending.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u64, TwinEntry)> + '_ {
-        let mut from = 0;
-        std::iter::from_fn(move || {
-            let (index, entry) = self.next(from)?;
-            from = index + 1;
-            Some((index, entry))
-        })
+        self.entries_in(0)
     }
 
     /// The entries of the nodes of a level, ascending: what the level above them holds.
     pub(super) fn entries_of_nodes(&self, level: usize) -> impl Iterator<Item = (u64, TwinEntry)> + '_ {
-        let above = self.levels.get(level + 1);
-        let in_nodes = above.into_iter().flat_map(|nodes| nodes.iter()).flat_map(|(node, entries)| {
+        self.entries_in(level + 1)
+    }
+
+    /// The entries that stand in the nodes of a level, or in the top if that is the level above all nodes.
+    fn entries_in(&self, level: usize) -> impl Iterator<Item = (u64, TwinEntry)> + '_ {
+        let nodes = self.levels.get(level);
+        let in_nodes = nodes.into_iter().flat_map(SparseTree::iter).flat_map(|(node, entries)| {
             entries.entries.iter().enumerate().map(move |(at, entry)| (node * FANOUT + at as u64, entry.unpack()))
         });
-        let in_top = if above.is_none() { &self.top[..] } else { &[] };
+        let in_top = if nodes.is_none() { &self.top[..] } else { &[] };
         let in_top = in_top.iter().enumerate().map(|(at, entry)| (at as u64, *entry));
         in_nodes.chain(in_top).filter(|(_, entry)| !entry.is_empty())
     }

@@ -52,7 +52,7 @@ pub(crate) use metadata::{Metadata, MetadataRecord, PageCounts, REGULAR_LIST_LEN
 pub(crate) use slot::{MAX_STEPS, Slot, SlotRecord};
 #[cfg(test)]
 pub(crate) use structures::{Cell, STRUCTURES, Structure};
-pub(crate) use twin::{NODE_FANOUT, Node, TableKind, TwinEntry, encode_node};
+pub(crate) use twin::{MAX_TABLE_HEIGHT, NODE_FANOUT, Node, TableKind, TwinEntry, encode_node};
 pub(crate) use void::encode_void;
 
 use self::field::Field;

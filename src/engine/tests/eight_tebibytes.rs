@@ -77,6 +77,19 @@ fn memory(name: &str) -> u64 {
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
 }
 
+/// Opens a file in a process of its own, which prints times and judges memory.
+fn measure_opening(path: &Path) {
+    if !cfg!(target_os = "linux") {
+        return;
+    }
+    let program = std::env::current_exe().unwrap();
+    let child =
+        Command::new(program).args(["--exact", MEASURED, "--nocapture"]).env(FILE_TO_OPEN, path).output().unwrap();
+    let said = String::from_utf8_lossy(&child.stdout);
+    assert!(child.status.success(), "{said}{}", String::from_utf8_lossy(&child.stderr));
+    said.lines().filter(|line| line.starts_with("opening")).for_each(|line| println!("{line}"));
+}
+
 #[test]
 fn a_sparse_file_of_eight_tebibytes_is_filled_by_runs_and_reopened() {
     let directory = roomy_directory();
@@ -103,17 +116,7 @@ fn a_sparse_file_of_eight_tebibytes_is_filled_by_runs_and_reopened() {
     assert_eq!(engine.live().counts().regular, most + 2);
     drop(engine);
 
-    if cfg!(target_os = "linux") {
-        let child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", MEASURED, "--nocapture"])
-            .env(FILE_TO_OPEN, &path)
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&child.stdout);
-        assert!(child.status.success(), "{said}{}", String::from_utf8_lossy(&child.stderr));
-        said.lines().filter(|line| line.starts_with("opening")).for_each(|line| println!("{line}"));
-    }
-
+    measure_opening(&path);
     let mut engine = open(&path);
     assert_eq!(engine.live().counts().regular, most + 2);
     assert_eq!(&engine.page(last).unwrap()[..3], b"end");
@@ -160,6 +163,99 @@ fn opening_takes_memory_in_proportion_to_the_pages_that_were_touched() {
         elapsed
     };
     println!("opening {total} pages takes {first:?}, later {:?} (median of 5)", median((0..5).map(opened).collect()));
+}
+
+/// Commits of one allocation in files of 64 MiB to 8 TiB, in turns, beside the write and the sync of one block.
+#[test]
+fn a_commit_to_a_file_of_any_size_writes_one_block() {
+    const ROUNDS: usize = 200;
+    let directory = roomy_directory();
+    let mut engines: Vec<Engine> =
+        [14, 18, 24, 31].map(|shift| create(&directory.path().join(shift.to_string()), 1 << shift)).into();
+    for (engine, shift) in engines.iter_mut().zip([14, 18, 24, 31]) {
+        fill(engine, 1 << shift);
+    }
+    let floor = fs::File::create(directory.path().join("floor")).unwrap();
+    let mut times = vec![Vec::new(); engines.len() + 1];
+    for _ in 0..ROUNDS {
+        let begun = Instant::now();
+        floor.write_all_at(&[7; 4096], 0).unwrap();
+        floor.sync_data().unwrap();
+        times[0].push(begun.elapsed());
+        for (engine, times) in engines.iter_mut().zip(&mut times[1..]) {
+            let begun = Instant::now();
+            let mut stage = engine.stage().unwrap();
+            let page = engine.alloc(&mut stage, 0).unwrap();
+            engine.commit(stage).unwrap();
+            times.push(begun.elapsed());
+            // It is freed again by a commit of its own, so that the next one finds it.
+            let mut stage = engine.stage().unwrap();
+            engine.free(&mut stage, &[page]).unwrap();
+            engine.commit(stage).unwrap();
+        }
+    }
+    let [floor, commits @ ..] = &times.into_iter().map(median).collect::<Vec<_>>()[..] else {
+        unreachable!("the floor is the first")
+    };
+    println!("one write and one sync take {floor:?}");
+    for (engine, commit) in engines.iter().zip(commits) {
+        println!("a commit of one page to a file of {} pages takes {commit:?}", engine.live().total_pages());
+    }
+}
+
+/// A file of 10^9 pages of which one in a thousand is free, anywhere.
+#[test]
+fn free_pages_scattered_over_a_large_file_are_all_found() {
+    const PAGES: u64 = 1_000_000_000;
+    let directory = roomy_directory();
+    let path = directory.path().join("scattered");
+    let mut engine = create(&path, PAGES);
+    let taken = fill(&mut engine, PAGES);
+    let mut stage = engine.stage().unwrap();
+    // What stood free at the end goes first, so that the holes are all that is free.
+    let rest: Vec<u64> =
+        std::iter::from_fn(|| (stage.state.free_pages() > 0).then(|| engine.alloc(&mut stage, 0).unwrap())).collect();
+    let mut random = 1u64;
+    let mut holes: Vec<u64> = (0..PAGES / 1000)
+        .map(|_| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (random >> 33) % PAGES
+        })
+        .filter(|page| stage.state.kind(engine.geometry(), *page) == PageKind::Regular)
+        .collect();
+    holes.sort_unstable();
+    holes.dedup();
+    engine.commit(stage).unwrap();
+    let mut stage = engine.stage().unwrap();
+    engine.free(&mut stage, &holes).unwrap();
+    engine.commit(stage).unwrap();
+    assert_eq!(engine.live().counts().regular, taken + (rest.len() - holes.len()) as u64);
+
+    let nanos = |elapsed: Duration, pages: u64| elapsed.as_secs_f64() * 1e9 / pages as f64;
+    for pages in [10_000, holes.len() as u64] {
+        let taken = |_| {
+            let mut stage = engine.stage().unwrap();
+            let begun = Instant::now();
+            let runs = engine.alloc_bulk(&mut stage, pages).unwrap();
+            let elapsed = begun.elapsed();
+            assert!(runs.pages().eq(holes[..usize::try_from(pages).unwrap()].iter().copied()));
+            elapsed
+        };
+        let elapsed = median((0..5).map(taken).collect());
+        println!("{pages} pages of 10^9 at once, 99.9 % full: {:.1} ns a page", nanos(elapsed, pages));
+    }
+    let mut stage = engine.stage().unwrap();
+    let begun = Instant::now();
+    for page in &holes[..10_000] {
+        assert_eq!(engine.alloc(&mut stage, 0).unwrap(), *page);
+    }
+    println!("one page of 10^9 at a time, 99.9 % full: {:.1} ns a page", nanos(begun.elapsed(), 10_000));
+    drop(stage);
+    drop(engine);
+    println!("{} holes in 10^9 pages, no two leaves alike:", holes.len());
+    measure_opening(&path);
+    let engine = open(&path);
+    assert_eq!(engine.live().free_pages(), holes.len() as u64);
 }
 
 #[test]
