@@ -48,7 +48,7 @@ impl Engine {
                 }
                 return Ok(page);
             }
-            self.grow(stage, 1)?;
+            self.grow(&mut stage.state, 1)?;
         }
     }
 
@@ -107,7 +107,7 @@ impl Engine {
                     return Ok(taken);
                 }
             }
-            self.grow(stage, pages.saturating_sub(free).max(1))?;
+            self.grow(&mut stage.state, pages.saturating_sub(free).max(1))?;
         }
     }
 
@@ -129,10 +129,10 @@ impl Engine {
 
     /// Grows the file so that about `pages` more can be handed out, `pages` themselves at the least. After an error nothing has
     /// changed.
-    fn grow(&mut self, stage: &mut Stage, pages: u64) -> Result<()> {
-        let total = stage.state.total_pages;
+    pub(super) fn grow(&mut self, state: &mut State, pages: u64) -> Result<()> {
+        let total = state.total_pages;
         if self.physical_pages > total {
-            stage.state.total_pages = self.physical_pages;
+            state.total_pages = self.physical_pages;
             return Ok(());
         }
         let limit = self.most_pages();
@@ -140,7 +140,7 @@ impl Engine {
         if least > limit {
             return Err(Error::Full { needed: least, limit });
         }
-        let needed = total.saturating_add(stage.state.shortfall(self.geometry, pages)).min(limit);
+        let needed = total.saturating_add(state.shortfall(self.geometry, pages)).min(limit);
         let step = self.geometry.offset(total).min(self.options.growth_limit);
         let generous = needed.max(total.saturating_add(self.geometry.whole_pages(step))).min(limit);
         let reached = self.grow_to_any([generous, needed, least]);
@@ -158,7 +158,7 @@ impl Engine {
         self.has_tail = false;
         self.zero_pages.insert(self.physical_pages..reached);
         self.physical_pages = reached;
-        stage.state.total_pages = reached;
+        state.total_pages = reached;
         Ok(())
     }
 

@@ -208,7 +208,7 @@ impl Engine {
     ) -> Result<Written> {
         let carries = durability == Durability::OneBarrier;
         let small = if carries { self.root.rows(self.durable(), state) } else { None };
-        let placed = self.place_copies(state, copies, small.is_some());
+        let placed = self.place_copies(state, copies, small.is_some())?;
         let Some(rows) = small.filter(|_| !placed) else {
             return Ok(Written::Root(Box::new(self.checkpoint(state, copies, regular, carries)?)));
         };

@@ -11,15 +11,18 @@
 //! ```
 //!
 //! I1, I2: only pages are taken that are free in the state that the transaction began with, too, so neither what the durable
-//! state owns is written, nor a page that this commit gives up. It never grows the file for this: without spare pages, or
-//! where they are as scattered as the copies, these stay where they are.
+//! state owns is written, nor a page that this commit gives up. Where hardly a page is spare the file grows, up to a quarter
+//! of what the engine has in it. Where that cannot be had, or the spare pages are as scattered as the copies, these stay
+//! where they are.
 
 use std::collections::BTreeSet;
 
 use crate::block::PageKind;
+use crate::error::{Error, Result};
 use crate::format::{LEAF_WORDS, PAGES_PER_LEAF};
 
 use super::Engine;
+use super::change::is_out_of_space;
 use super::commit::CopyWrite;
 use super::geometry::Geometry;
 use super::planted::{Mistake, is_planted};
@@ -35,7 +38,15 @@ const LEAST_INSTEAD_OF_SMALL: usize = 24;
 /// Leaves at the end of the file in which spare pages are looked for, beside those that change anyway.
 const LAST_LEAVES: u64 = 8;
 
+/// Of so many pages of the engine one should be spare: the more are, the longer are the runs that a commit writes.
+const SPARE_SHARE: u64 = 4;
+
 const WORD_BITS: u64 = 64;
+
+/// Whether so many runs, those of leaves included, cost clearly less than so many writes anywhere.
+fn pays(runs: usize, writes: usize) -> bool {
+    runs <= writes - writes / 4
+}
 
 /// Spare pages, ascending, to be taken one by one.
 struct Spare {
@@ -83,8 +94,7 @@ impl Spare {
         let runs = 1 + pages.windows(2).filter(|pair| pair[1] != pair[0] + 1).count();
         let taken_from: BTreeSet<u64> = pages.iter().map(|page| page / PAGES_PER_LEAF).collect();
         let leaves = taken_from.union(changing).count();
-        let pays = runs + leaves <= writes - writes / 4;
-        pays.then(|| Spare { pages: pages.into_iter() })
+        pays(runs + leaves, writes).then(|| Spare { pages: pages.into_iter() })
     }
 
     /// A place for the copy of a twin whose other copy is at `other`, which never lies in the same block.
@@ -100,10 +110,15 @@ impl Spare {
 impl Engine {
     /// Gives the copies that a commit is about to write, and those of the nodes above them, places beside one another, if that
     /// pays. Then the commit has to be a checkpoint, even where it could be small. Says whether it did.
-    pub(super) fn place_copies(&mut self, state: &mut State, copies: &mut [CopyWrite<'_>], may_be_small: bool) -> bool {
+    pub(super) fn place_copies(
+        &mut self,
+        state: &mut State,
+        copies: &mut [CopyWrite<'_>],
+        may_be_small: bool,
+    ) -> Result<bool> {
         let least = if may_be_small { LEAST_INSTEAD_OF_SMALL } else { LEAST_COPIES };
         if copies.len() < least || self.may_have_holes {
-            return false;
+            return Ok(false);
         }
         let geometry = self.geometry;
         // What is new has just been given its place.
@@ -125,20 +140,40 @@ impl Engine {
         let mut changing: BTreeSet<u64> = left.map(|page| page / PAGES_PER_LEAF).collect();
         let count = moving.len() + nodes.len();
         if moving.len() < least {
-            return false;
+            return Ok(false);
         }
         let writes = if may_be_small { moving.len() } else { count };
-        let spare = Spare::find(state, self.base(), &changing, count, writes).or_else(|| {
-            let mut wider = state.clone();
-            changing.insert(wider.touch_next(geometry)?);
-            let spare = Spare::find(&wider, self.base(), &changing, count, writes)?;
-            *state = wider;
-            Some(spare)
-        });
-        let Some(spare) = spare else { return false };
+        if !pays(changing.len() + 1, writes) {
+            // However close the spare pages, the leaves alone would cost too much.
+            return Ok(false);
+        }
+        let mut find = |engine: &Engine, state: &mut State| {
+            Spare::find(state, engine.base(), &changing, count, writes).or_else(|| {
+                let mut wider = state.clone();
+                changing.insert(wider.touch_next(geometry)?);
+                let spare = Spare::find(&wider, engine.base(), &changing, count, writes)?;
+                *state = wider;
+                Some(spare)
+            })
+        };
+        let mut spare = find(self, state);
+        if spare.is_none() && state.free_pages() < state.counts().engine / SPARE_SHARE {
+            self.grow_for_copies(state)?;
+            spare = find(self, state);
+        }
+        let Some(spare) = spare else { return Ok(false) };
         move_to(spare, geometry, state, moving, &nodes);
         self.zero_pages.remove(&state.handed_out_since(&self.live, PageKind::Engine));
-        true
+        Ok(true)
+    }
+
+    /// Grows the file as for an allocation. That there is no room for it is no error: everything has a place already.
+    fn grow_for_copies(&mut self, state: &mut State) -> Result<()> {
+        match self.grow(state, 1) {
+            Err(Error::Full { .. }) => Ok(()),
+            Err(Error::Io { source, .. }) if !self.poisoned && is_out_of_space(&source) => Ok(()),
+            grown => grown,
+        }
     }
 }
 
