@@ -91,6 +91,7 @@ fn single_pages(
     let counts = page_counts(stores)?;
     let allocated = single_page(bench, report, stores, floors, (ALLOC, Work::Alloc), &fresh)?;
     check_counts(stores, &fresh, &counts)?;
+    write_once(stores, &fresh)?;
     let freed = single_page(bench, report, stores, floors, (FREE, Work::Free), &fresh)?;
     check_counts(stores, &fresh, &counts)?;
     let recycled = single_page(bench, report, stores, floors, (ALLOC_RECYCLED, Work::Alloc), &fresh)?;
@@ -133,6 +134,17 @@ fn check_counts(stores: &[Filled], fresh: &Fresh, before: &[u64]) -> Outcome<()>
         ensure(now == before + made, || format!("{}: {made} new pages, and {now} in all", filled.kind.name))?;
         filled.store.reading(ids.borrow().clone())?()?;
         check_content(filled.store.as_ref(), &filled.ids, 0)?;
+    }
+    Ok(())
+}
+
+/// Writes the pages that were just allocated: who frees a page has used it, and the filesystem has noted that it is written.
+fn write_once(stores: &mut [Filled], fresh: &Fresh) -> Outcome<()> {
+    for (filled, ids) in stores.iter_mut().zip(fresh) {
+        if filled.store.cannot(Work::Overwrite).is_none() {
+            let changes: Vec<Change> = ids.borrow().iter().map(|id| Change::new(*id, 1)).collect();
+            filled.store.overwrite(&changes)?;
+        }
     }
     Ok(())
 }
