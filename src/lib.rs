@@ -80,7 +80,7 @@ pub use error::{Error, Result};
 pub use ids::{AnyPageId, FileId, Generation, PageId, ProtectedPageId};
 pub use page::MappedPage;
 pub use pager::{
-    AllocatedPageIter, AllocatedProtectedPageIter, HEADER_LEN, PageHint, PageReader, Pager, PagerOptions,
+    AllocatedPageIter, AllocatedProtectedPageIter, Compaction, HEADER_LEN, PageHint, PageReader, Pager, PagerOptions,
     ProtectedPageWriter, Savepoint, Transaction,
 };
 pub use storage::{

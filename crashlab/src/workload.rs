@@ -83,6 +83,9 @@ pub fn operations() -> Vec<Operation> {
     // As many copies as get new places in a checkpoint.
     let moved = (0..9).map(|pick| Step::WriteProtected(pick, 0x66)).collect();
     all.push(Operation::Transaction(moved, End::Commit));
+    all.push(Operation::Compact(3));
+    all.push(Operation::Compact(40));
+    all.push(Operation::Shrink);
     let waits = vec![
         Step::Wait,
         Step::WriteProtected(0, 0x66),

@@ -20,6 +20,8 @@ use super::stage::{Content, Owned, Stage};
 use super::state::State;
 use super::{Engine, EngineOptions, check_distinct, not_regular};
 
+const WITHOUT_CONTENT: &str = "a page that a twin has left has no content";
+
 impl Engine {
     /// A transaction's stage, equal to the live state; what waits is gone in it and cannot be handed out.
     pub(crate) fn stage(&mut self) -> Result<Stage> {
@@ -250,6 +252,7 @@ impl Engine {
                 self.check_staged_regular(stage, page)?;
                 if fresh_only && !self.is_fresh(page) { Err(Error::NotFresh { page }) } else { Ok(()) }
             }
+            Owned::Copy(_) => unreachable!("{WITHOUT_CONTENT}"),
         }
     }
 
@@ -259,6 +262,7 @@ impl Engine {
             Owned::Protected(index) => self.protected(index).map(PageBuffer::copy_of),
             Owned::Page(page) if self.is_fresh(page) => Ok(PageBuffer::zeroed(self.geometry.page_len())),
             Owned::Page(page) => Ok(PageBuffer::copy_of(self.page_bytes(page))),
+            Owned::Copy(_) => unreachable!("{WITHOUT_CONTENT}"),
         }
     }
 

@@ -8,14 +8,13 @@
 //! barrier more before its metadata is written: metadata that recovery finds without a slot then still tells that all of
 //! that is there.
 
-use std::collections::BTreeMap;
 use std::io;
 
 use crate::error::Result;
 use crate::format::{METADATA_OFFSETS, REGULAR_LIST_LEN, RegularList, Slot, encode_leaf};
 use crate::storage::Barrier;
 
-use super::commit::{CopyWrite, FIRST_BARRIER, RegularPages, SECOND_BARRIER, Written};
+use super::commit::{CopyWrite, FIRST_BARRIER, RegularPages, SECOND_BARRIER};
 use super::new_file::{metadata_of, slot_of};
 use super::options::Durability;
 use super::planted::{Mistake, is_planted};
@@ -114,16 +113,10 @@ impl Engine {
         if self.group.is_some() {
             return self.commit_group(Durability::TwoBarriers);
         }
-        let Ok(generation) = self.next_generation() else { return Ok(()) };
-        if !self.root.carries {
-            // It was made so, or by a commit of two barriers, and nothing stands on it.
+        // Metadata that carries nothing was made so, or by a commit of two barriers, and nothing stands on it.
+        if !self.root.carries || self.next_generation().is_err() {
             return Ok(());
         }
-        let mut state = State::clone(&self.live);
-        state.generation = generation;
-        let root = self.checkpoint(&mut state, &[], &RegularPages::default(), false)?;
-        self.turn_over(state, Written::Root(Box::new(root)), &BTreeMap::new());
-        self.unsynced = Unsynced::Nothing;
-        Ok(())
+        self.seal_at(self.live.total_pages)
     }
 }

@@ -139,6 +139,7 @@ impl Engine {
             return Ok(());
         }
         let durability = self.durability_of(&stage);
+        let keeps_places = stage.keeps_places;
         let (mut state, freed, mut contents) = stage.into_commit();
         assert_eq!(
             state.generation, self.live.generation,
@@ -161,7 +162,7 @@ impl Engine {
         // All memory that turning over needs is taken before the slot is written.
         let last = contents.keys().rev().find_map(|owned| match owned {
             Owned::Protected(index) => Some(*index),
-            Owned::Page(_) => None,
+            Owned::Page(_) | Owned::Copy(_) => None,
         });
         self.shown.make_room(last.map_or(0, |last| last + 1), state.counts.protected);
         let regular = self.regular_pages(&contents);
@@ -178,7 +179,7 @@ impl Engine {
             }
         } else {
             self.begin_rewriting(&copies);
-            let written = self.write_durably(&mut state, &mut copies.writes, &regular, durability)?;
+            let written = self.write_durably(&mut state, &mut copies.writes, &regular, durability, keeps_places)?;
             self.zero(&recycled, &contents)?;
             self.turn_over(state, written, &contents);
             self.unsynced = unsynced_after(&recycled);
@@ -205,10 +206,12 @@ impl Engine {
         copies: &mut [CopyWrite<'_>],
         regular: &RegularPages<'_>,
         durability: Durability,
+        keeps_places: bool,
     ) -> Result<Written> {
         let carries = durability == Durability::OneBarrier;
-        let small = if carries { self.root.rows(self.durable(), state) } else { None };
-        let placed = self.place_copies(state, copies, small.is_some())?;
+        // A row says where a copy was placed when it was written; one that moved without being written has none.
+        let small = if carries && !keeps_places { self.root.rows(self.durable(), state) } else { None };
+        let placed = !keeps_places && self.place_copies(state, copies, small.is_some())?;
         let Some(rows) = small.filter(|_| !placed) else {
             return Ok(Written::Root(Box::new(self.checkpoint(state, copies, regular, carries)?)));
         };

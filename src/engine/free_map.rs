@@ -140,6 +140,38 @@ impl Leaf {
         Some(at * 64 + word.trailing_zeros() as usize)
     }
 
+    /// The last page of `within` that is of `kind`, both counted from the first page of the leaf.
+    fn last_of_kind(&self, within: Range<u64>, kind: PageKind) -> Option<u64> {
+        let words = within.start / WORD_BITS..within.end.div_ceil(WORD_BITS);
+        words.rev().find_map(|word| {
+            let first = word * WORD_BITS;
+            let mut pages = self.word_of_kind(to_index(word), kind);
+            if within.end - first < WORD_BITS {
+                pages &= !(u64::MAX << (within.end - first));
+            }
+            let page = first + u64::from(pages.checked_ilog2()?);
+            (page >= within.start).then_some(page)
+        })
+    }
+
+    /// Pages that are not free at and behind `from`, which is counted from the first page of the leaf.
+    pub(super) fn in_use_from(&self, from: u64) -> u64 {
+        let first = to_index(from / WORD_BITS);
+        let in_use = |word: usize| self.bits.low[word] | self.bits.high[word];
+        let head = in_use(first) & u64::MAX << (from % WORD_BITS);
+        (first + 1..LEAF_WORDS)
+            .fold(u64::from(head.count_ones()), |sum, word| sum + u64::from(in_use(word).count_ones()))
+    }
+
+    /// The last page that is not free, counted from the first page of the leaf.
+    fn last_in_use(&self) -> Option<u64> {
+        let words = self.bits.low.iter().zip(&self.bits.high).enumerate().rev();
+        words.into_iter().find_map(|(word, (low, high))| {
+            let last = (low | high).checked_ilog2()?;
+            Some(word as u64 * WORD_BITS + u64::from(last))
+        })
+    }
+
     /// The first page of `within`, counted from the first page of the leaf, that is not of `kind`.
     pub(super) fn first_other(&self, within: Range<u64>, kind: PageKind) -> Option<u64> {
         let words = within.start / WORD_BITS..within.end.div_ceil(WORD_BITS);
@@ -272,6 +304,27 @@ impl FreeMap {
     /// The first leaf at or behind `from` that was ever touched.
     pub(super) fn next_leaf(&self, from: u64) -> Option<(u64, &Leaf)> {
         self.leaves.next(from)
+    }
+
+    /// Makes a leaf one that was never touched.
+    pub(super) fn remove(&mut self, index: u64) {
+        self.leaves.remove(index);
+    }
+
+    /// The last page in `within` that is of `kind`, which is not free.
+    pub(super) fn last_of_kind(&self, within: Range<u64>, kind: PageKind) -> Option<u64> {
+        let leaves = within.start / PAGES_PER_LEAF..within.end.div_ceil(PAGES_PER_LEAF);
+        leaves.rev().find_map(|index| {
+            let first = index * PAGES_PER_LEAF;
+            let in_leaf = within.start.saturating_sub(first)..(within.end - first).min(PAGES_PER_LEAF);
+            Some(first + self.leaf(index)?.last_of_kind(in_leaf, kind)?)
+        })
+    }
+
+    /// The page behind the last one that is not free.
+    pub(super) fn end_of_use(&self) -> u64 {
+        let ends = self.leaves().filter_map(|(index, leaf)| Some(index * PAGES_PER_LEAF + leaf.last_in_use()? + 1));
+        ends.last().unwrap_or(0)
     }
 
     pub(super) fn insert(&mut self, index: u64, leaf: Arc<Leaf>) {

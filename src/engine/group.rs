@@ -70,12 +70,13 @@ impl Owned {
         match self {
             Owned::Page(page) => state.free_map.kind(page) == PageKind::Regular,
             Owned::Protected(index) => state.is_protected(index),
+            Owned::Copy(page) => state.free_map.kind(page) == PageKind::Engine,
         }
     }
 
     fn pages(self) -> u64 {
         match self {
-            Owned::Page(_) => 1,
+            Owned::Page(_) | Owned::Copy(_) => 1,
             Owned::Protected(_) => 2,
         }
     }

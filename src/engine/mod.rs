@@ -18,6 +18,7 @@ mod change;
 mod check;
 mod checkpoint;
 mod commit;
+mod compaction;
 mod free_map;
 mod geometry;
 mod group;
@@ -36,6 +37,7 @@ mod report;
 mod reserved;
 mod root;
 mod shown;
+mod shrink;
 mod sparse_tree;
 mod stage;
 mod state;
@@ -53,6 +55,7 @@ use crate::format::{ChecksumKey, Identity};
 use crate::storage::{Barrier, Region, Storage};
 
 pub use check::Finding;
+pub(crate) use compaction::Round;
 pub(crate) use geometry::Geometry;
 pub(crate) use new_file::NewFile;
 pub(crate) use options::EngineOptions;
@@ -332,6 +335,7 @@ fn check_distinct<const K: usize>(names: [Owned; K]) -> Result<()> {
             let page = match *name {
                 Owned::Page(page) => page,
                 Owned::Protected(index) => index + 1,
+                Owned::Copy(page) => page,
             };
             return Err(Error::Duplicate { page });
         }

@@ -88,6 +88,8 @@ pub enum Mistake {
     BrokenPromiseFallsBack,
     /// I4: any whole metadata that no slot names is taken for the next generation.
     GenerationNotCompared,
+    /// Section 7: the file is cut though one slot still names pages behind the cut.
+    CutAfterOneCommit,
     /// I4: a leaf counts whatever its checksum and its generation are.
     StaleLeafAccepted,
     /// I4: a protected page is not compared with its checksum.

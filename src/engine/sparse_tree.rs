@@ -107,7 +107,8 @@ impl<T> SparseTree<T> {
         })
     }
 
-    /// Indexes, ascending, of the items that were changed since `base`, of which this tree began as a clone.
+    /// Indexes, ascending, of the items that were changed since `base`, of which this tree began as a clone. Items that were
+    /// taken away are not among them.
     pub(super) fn changed_since(&self, base: &SparseTree<T>) -> Vec<u64> {
         let mut changed = Vec::new();
         changed_below(&self.root, self.height, 0, base.height, &base.root, &mut changed);
@@ -155,6 +156,13 @@ impl<T: Clone + Default + Saturate> SparseTree<T> {
         (found < end).then_some(found)
     }
 
+    /// Takes the item at `index` away, if there is one.
+    pub(super) fn remove(&mut self, index: u64) {
+        if index < span(self.height) {
+            remove_below(&mut self.root, self.height, index);
+        }
+    }
+
     fn raise(&mut self) {
         let mut slots = [const { Slot::Empty }; FANOUT];
         let below = std::mem::replace(&mut self.root, Slot::Empty);
@@ -195,6 +203,19 @@ fn change_below<T: Clone, R>(
     let (result, saturated) = change_below(&mut branch.slots[position], level - 1, index, change);
     branch.saturated = branch.saturated & !(1 << position) | u64::from(saturated) << position;
     (result, branch.saturated == u64::MAX)
+}
+
+fn remove_below<T: Clone>(slot: &mut Slot<T>, level: u32, index: u64) {
+    match slot {
+        Slot::Empty => {}
+        Slot::Item(_) => *slot = Slot::Empty,
+        Slot::Branch(branch) => {
+            let branch = Arc::make_mut(branch);
+            let position = position(index, level - 1);
+            remove_below(&mut branch.slots[position], level - 1, index);
+            branch.saturated &= !(1 << position);
+        }
+    }
 }
 
 /// The first unsaturated index at or behind `from` below this slot; `from` counts from the slot's first index.

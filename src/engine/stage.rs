@@ -28,6 +28,8 @@ use super::state::State;
 pub(crate) enum Owned {
     Page(u64),
     Protected(u64),
+    /// A page of the engine's that a twin has left. It has no content of its own.
+    Copy(u64),
 }
 
 impl Owned {
@@ -36,6 +38,7 @@ impl Owned {
         match self {
             Owned::Page(page) => state.release(page, PageKind::Regular),
             Owned::Protected(index) => state.release_protected(index),
+            Owned::Copy(page) => state.release(page, PageKind::Engine),
         }
     }
 }
@@ -73,6 +76,8 @@ pub(crate) struct Stage {
     geometry: Geometry,
     pub(super) state: State,
     durability: Durability,
+    /// Copies are written where their entries say, though there may be better places.
+    pub(super) keeps_places: bool,
     contents: HashMap<Owned, Content>,
     /// Freed by commits that wait: in use in the state, and gone for everybody.
     waiting: Option<Arc<BTreeSet<Owned>>>,
@@ -100,6 +105,7 @@ impl Stage {
             geometry,
             state: base.clone(),
             durability,
+            keeps_places: false,
             contents: HashMap::new(),
             waiting,
             freed: Vec::new(),
@@ -171,6 +177,11 @@ impl Stage {
         } else {
             self.push_freed(Owned::Protected(index));
         }
+    }
+
+    /// Frees a page of the engine's that a twin has left.
+    pub(super) fn give_up(&mut self, page: u64) {
+        self.push_freed(Owned::Copy(page));
     }
 
     fn push_freed(&mut self, owned: Owned) {

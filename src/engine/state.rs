@@ -135,6 +135,20 @@ impl State {
         }
     }
 
+    pub(super) fn table(&self, kind: TableKind) -> &TwinTable {
+        match kind {
+            TableKind::FreeMap => &self.leaf_table,
+            TableKind::Directory => &self.directory,
+        }
+    }
+
+    pub(super) fn table_mut(&mut self, kind: TableKind) -> &mut TwinTable {
+        match kind {
+            TableKind::FreeMap => &mut self.leaf_table,
+            TableKind::Directory => &mut self.directory,
+        }
+    }
+
     /// A leaf has its copies, and an entry in the table, from when it is in the map.
     fn is_touched(&self, leaf: u64) -> bool {
         self.free_map.leaf(leaf).is_some()
@@ -201,6 +215,23 @@ impl State {
         Some(leaf)
     }
 
+    /// Makes a leaf that holds nothing but its own copies one that was never touched. Says whether it was such a leaf.
+    pub(super) fn untouch(&mut self, geometry: Geometry, leaf: u64) -> bool {
+        let copies = self.leaf_table.get(leaf).copies.into_iter().flat_map(|copy| geometry.block_pages(copy));
+        let own = copies.filter(|page| page / PAGES_PER_LEAF == leaf).count() as u64;
+        let Some(bits) = self.free_map.leaf(leaf) else { return false };
+        if own != 2 * geometry.pages_per_block()
+            || bits.counts() != (PageCounts { engine: own, ..PageCounts::default() })
+            || leaf == 0
+        {
+            return false;
+        }
+        self.counts.engine -= own;
+        self.leaf_table.set(leaf, TwinEntry::EMPTY);
+        self.free_map.remove(leaf);
+        true
+    }
+
     /// Takes the lowest free pages at or behind `from`, one or an aligned block, touching leaves on the way.
     fn take(&mut self, geometry: Geometry, from: u64, len: u64, kind: PageKind) -> Option<u64> {
         loop {
@@ -225,6 +256,21 @@ impl State {
     pub(super) fn take_page(&mut self, geometry: Geometry, near: u64, kind: PageKind) -> Option<u64> {
         let page = self.take(geometry, near, 1, kind);
         if page.is_none() && near > geometry.first_page() { self.take(geometry, 0, 1, kind) } else { page }
+    }
+
+    /// Takes the lowest free page, or block, of which `page` is not a part, if it lies before `end`.
+    pub(super) fn take_before(&mut self, geometry: Geometry, end: u64, len: u64, page: u64) -> Option<u64> {
+        let mut taken = self.take(geometry, 0, len, PageKind::Engine)?;
+        if geometry.next_block(taken) == geometry.next_block(page) {
+            let other = self.take(geometry, geometry.next_block(page), len, PageKind::Engine);
+            (taken..taken + len).for_each(|page| self.release(page, PageKind::Engine));
+            taken = other?;
+        }
+        if taken + len > end {
+            (taken..taken + len).for_each(|page| self.release(page, PageKind::Engine));
+            return None;
+        }
+        Some(taken)
     }
 
     /// Takes two pages for the copies of a protected page, never in one block: a torn block spoils one of them at most.
@@ -340,6 +386,7 @@ impl State {
     pub(super) fn differs_from(&self, base: &State) -> bool {
         self.header != base.header
             || self.total_pages != base.total_pages
+            || !self.leaf_table.is(&base.leaf_table)
             || !self.free_map.changed_since(&base.free_map).is_empty()
     }
 

@@ -183,6 +183,38 @@ impl TwinTable {
         self.set_above(0, index, entry);
     }
 
+    /// Makes a node one that the next checkpoint turns over, though its entries are what they were.
+    pub(super) fn touch_node(&mut self, (level, index): NodeAt) {
+        self.levels[level].update(index, |_| {});
+    }
+
+    /// How many nodes there are.
+    pub(super) fn node_count(&self) -> u64 {
+        self.levels.iter().map(|nodes| nodes.iter().count() as u64).sum()
+    }
+
+    /// All nodes with their twin entries, the lowest level first.
+    pub(super) fn node_entries(&self) -> Vec<(NodeAt, TwinEntry)> {
+        let levels = self.levels.iter().enumerate();
+        let nodes = levels.flat_map(|(level, nodes)| nodes.iter().map(move |(index, _)| (level, index)));
+        nodes.map(|node| (node, self.node_entry(node))).collect()
+    }
+
+    /// Takes away the nodes that hold no entry, and those above them that then hold none. Returns where their copies were.
+    pub(super) fn take_empty_nodes(&mut self) -> Vec<[u64; 2]> {
+        let mut copies = Vec::new();
+        for level in 0..self.levels.len() {
+            let empty = self.levels[level].iter().filter(|(_, node)| node.used == 0);
+            let empty: Vec<u64> = empty.map(|(index, _)| index).collect();
+            for index in empty {
+                copies.push(self.node_entry((level, index)).copies);
+                self.levels[level].remove(index);
+                self.set_above(level + 1, index, TwinEntry::EMPTY);
+            }
+        }
+        copies
+    }
+
     /// Changes the twin entry of a node.
     pub(super) fn set_node_entry(&mut self, (level, index): NodeAt, entry: TwinEntry) {
         self.set_above(level + 1, index, entry);

@@ -23,6 +23,15 @@ impl ZeroPages {
         }
     }
 
+    /// Forgets the pages at and behind `end`.
+    pub(super) fn cut(&mut self, end: u64) {
+        self.ends.split_off(&end);
+        if let Some(mut last) = self.ends.last_entry() {
+            let cut = end.min(*last.get());
+            last.insert(cut);
+        }
+    }
+
     /// Takes pages out of the set and returns those that were not in it, ascending.
     pub(super) fn remove(&mut self, pages: &Runs) -> Runs {
         let mut unknown = Runs::default();

@@ -10,6 +10,7 @@
 //! The page size is a type here and a value in the engine: nothing in this folder decides anything, so there is one path for
 //! the single and the bulk, for the call of its own and the one in a transaction.
 
+mod compact;
 mod handles;
 mod iter;
 mod options;
@@ -29,6 +30,7 @@ use crate::error::Result;
 use crate::ids::{PageId, ProtectedPageId};
 use crate::page::MappedPage;
 
+pub use compact::Compaction;
 pub use iter::{AllocatedPageIter, AllocatedProtectedPageIter};
 pub use options::PagerOptions;
 pub use protected::ProtectedPageWriter;

@@ -14,7 +14,7 @@
 
 use std::fmt;
 
-use crate::engine::{Durability, Engine, Owned, SavepointToken, Stage};
+use crate::engine::{Durability, Engine, Owned, Round, SavepointToken, Stage};
 #[cfg(doc)]
 use crate::error::Error;
 use crate::error::Result;
@@ -63,6 +63,28 @@ impl<'p, const P: usize> Transaction<'p, P> {
     pub(super) fn new(engine: &'p mut Engine) -> Result<Self> {
         let stage = engine.stage()?;
         Ok(Transaction { engine, stage })
+    }
+
+    /// A transaction of a compaction.
+    pub(super) fn for_moving(engine: &'p mut Engine) -> Result<Self> {
+        let stage = engine.stage_for_moving()?;
+        Ok(Transaction { engine, stage })
+    }
+
+    /// Moves the last regular page of `end..before` to a free page before `end`.
+    pub(super) fn move_last_page(&mut self, end: u64, before: u64) -> Result<Option<(PageId<P>, PageId<P>)>> {
+        let moved = self.engine.move_last_page(&mut self.stage, end, before)?;
+        Ok(moved.map(|(from, to)| (page_id(from), page_id(to))))
+    }
+
+    /// Moves at most `most` nodes.
+    pub(super) fn move_nodes(&mut self, round: &mut Round, most: u64) -> u64 {
+        self.engine.move_nodes(&mut self.stage, round, most)
+    }
+
+    /// Moves at most `most` protected pages. The last thing that the transaction does.
+    pub(super) fn move_protected_pages(&mut self, round: &mut Round, most: u64) -> Result<u64> {
+        self.engine.move_protected_pages(&mut self.stage, round, most)
     }
 
     /// Makes all changes durable, or none of them, with as many syncs as [`Durability`] says, and the commits that wait with them;

@@ -46,6 +46,8 @@ const PARTS: [(&str, &[&str]); 1] = [(
         "placement",
         "waiting",
         "checkpoint",
+        "compaction",
+        "shrink",
         "check",
     ],
 )];

@@ -23,7 +23,7 @@ use diptych::{
 const P: usize = 4096;
 const BLOCK: u64 = 4096;
 
-const ALL: [Mistake; 53] = [
+const ALL: [Mistake; 54] = [
     Mistake::FirstBarrierDropped,
     Mistake::SecondBarrierDropped,
     Mistake::SlotWrittenBeforeTheBarrier,
@@ -62,6 +62,7 @@ const ALL: [Mistake; 53] = [
     Mistake::ChecksumsSkippedWhereACountIsZero,
     Mistake::BrokenPromiseFallsBack,
     Mistake::GenerationNotCompared,
+    Mistake::CutAfterOneCommit,
     Mistake::StaleLeafAccepted,
     Mistake::StaleProtectedPageAccepted,
     Mistake::NoDirectorySyncAtOpen,
@@ -362,6 +363,16 @@ fn damaged_blocks(watch: &mut Watch) {
         lab.run(&Operation::WriteProtected(0, 0x34)).expect("nothing fails");
         let name = format!("both slots rebuilt at generation {}, write a protected page", before.generation);
         cut(&Interrupted::operation(&lab.disk, epoch, &before, &lab.model), (16, 4), watch, &name);
+    }
+    // Once the file is cut, neither slot names a page behind the cut.
+    let mut lab = watch.start(Start::JustGrown);
+    lab.run(&Operation::Shrink).expect("nothing fails");
+    for slot in 1..3u64 {
+        watch.look(|| format!("shrink; slot {} is overwritten", slot - 1));
+        let mut damaged = lab.disk.durable_image();
+        damaged.write(slot * BLOCK, &[0x55; 4096]);
+        let opened = PagerOptions::new().open_on::<P>(&SimDisk::from_image(damaged));
+        assert!(opened.is_ok(), "the other slot names what was cut off");
     }
 }
 

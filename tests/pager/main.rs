@@ -2,6 +2,7 @@
 
 mod alloc_free;
 mod calls;
+mod compaction;
 mod iteration;
 mod open_create;
 mod places;

@@ -1,0 +1,221 @@
+//! Moving what lies behind the pages that a file needs into holes before them.
+//!
+//! ```text
+//!   0                         end                              total
+//!   ├── in use and holes ─────┼── in use here and there ────────┤       end: pages in use, if there were no holes
+//!              ▲                        │
+//!              └── a regular page: copied, the old one freed
+//!              └── a twin: its spare copy gets a place before `end`, and the live one is turned over to it;
+//!                  then the other one is the spare copy
+//!   a leaf behind `end` that holds nothing but its own copies becomes one that was never touched, a node without entries goes
+//! ```
+//!
+//! All of it is part of a transaction: it writes where the state before has nothing (I1), and what it leaves is free after
+//! its commit (I2). A step that is repeated until it moves nothing leaves the pages behind `end` free.
+
+use crate::block::PageKind;
+use crate::error::{Error, Result};
+use crate::format::{NODE_FANOUT, PAGES_PER_LEAF, TableKind, TwinEntry};
+
+use super::Engine;
+use super::geometry::{Geometry, to_index};
+use super::page_buffer::PageBuffer;
+use super::stage::{Owned, Stage};
+use super::state::State;
+use super::twin_table::NodeAt;
+
+/// How far moving twins has come. A twin whose copies both lie behind the end takes two commits, and what that leaves empty
+/// another one, so it goes round until there is nothing to move.
+#[derive(Debug)]
+pub(crate) struct Round {
+    end: u64,
+    /// The index of the protected page to go on with.
+    next: u64,
+    moves: bool,
+    is_last: bool,
+}
+
+impl Round {
+    pub(crate) fn new(end: u64) -> Self {
+        Round { end, next: 0, moves: false, is_last: false }
+    }
+
+    /// Regular pages were moved: what they leave is free after the commit, so this is not the last round.
+    pub(crate) fn pages_moved(&mut self) {
+        self.moves = true;
+    }
+
+    /// The page before which everything is to lie.
+    pub(crate) fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// Nothing was left to move.
+    pub(crate) fn is_last(&self) -> bool {
+        self.is_last
+    }
+}
+
+impl Engine {
+    /// Where the pages in use would end if there were no holes before it.
+    pub(crate) fn compaction_end(&self) -> u64 {
+        let state = self.base();
+        let block = 2 * self.geometry.pages_per_block();
+        let leaves = state.leaf_table.iter().count() as u64;
+        let in_use = state.total_pages - state.free_pages();
+        let content = in_use - block * (leaves + state.leaf_table.node_count());
+        let mut end = content;
+        loop {
+            let leaves = end.div_ceil(PAGES_PER_LEAF);
+            let height = state.leaf_table.height();
+            let nodes = (0..height).scan(leaves, |below, _| {
+                *below = below.div_ceil(NODE_FANOUT as u64);
+                Some(*below)
+            });
+            let with_map = content + block * (leaves + nodes.sum::<u64>());
+            if with_map <= end {
+                return end;
+            }
+            end = with_map;
+        }
+    }
+
+    /// A transaction's stage for moving: it is durable at once, and copies stay where they are put.
+    pub(crate) fn stage_for_moving(&mut self) -> Result<Stage> {
+        let mut stage = self.stage()?;
+        stage.set_durability(self.options.durability.now());
+        stage.keeps_places = true;
+        Ok(stage)
+    }
+
+    /// Moves the last regular page of `end..before` to the lowest free page, if that lies before `end`. Returns both.
+    pub(crate) fn move_last_page(&mut self, stage: &mut Stage, end: u64, before: u64) -> Result<Option<(u64, u64)>> {
+        self.check_usable()?;
+        let mut before = before.min(stage.state.total_pages);
+        let from = loop {
+            if before <= end {
+                return Ok(None);
+            }
+            let Some(page) = stage.state.free_map.last_of_kind(end..before, PageKind::Regular) else { return Ok(None) };
+            if stage.kind(page) == PageKind::Regular {
+                break page;
+            }
+            before = page;
+        };
+        let content = PageBuffer::copy_of(self.staged_page(stage, from)?);
+        let Some(to) = stage.state.take_page(self.geometry, 0, PageKind::Regular) else { return Ok(None) };
+        if to >= end {
+            stage.state.release(to, PageKind::Regular);
+            return Ok(None);
+        }
+        if let Err(error) = stage.contents_mut([Owned::Page(to)], |_| Ok(content.clone())) {
+            stage.state.release(to, PageKind::Regular);
+            return Err(error);
+        }
+        stage.free_page(&self.live, from);
+        Ok(Some((from, to)))
+    }
+
+    /// Moves copies of at most `most` nodes before the end of the round. Returns of how many. Where pages are smaller than blocks,
+    /// that comes before anything else, while there are whole blocks.
+    pub(crate) fn move_nodes(&mut self, stage: &mut Stage, round: &mut Round, most: u64) -> u64 {
+        let tables = [TableKind::Directory, TableKind::FreeMap];
+        let moved = tables.iter().fold(0, |moved, table| {
+            moved + move_nodes(stage, self.geometry, round.end, *table, most.saturating_sub(moved))
+        });
+        round.moves |= moved > 0;
+        moved
+    }
+
+    /// Moves copies of at most `most` protected pages before the end of the round; behind the last of them what nobody needs any
+    /// more is [trimmed](Self::trim). Returns of how many. The last thing that a stage does.
+    pub(crate) fn move_protected_pages(&mut self, stage: &mut Stage, round: &mut Round, most: u64) -> Result<u64> {
+        self.check_usable()?;
+        let (end, mut moved) = (round.end, 0);
+        while let Some((index, entry)) = stage.state.directory.next(round.next) {
+            if moved >= most {
+                return Ok(moved);
+            }
+            round.next = index + 1;
+            if entry.copies.iter().any(|page| *page >= end) && !stage.is_freed(Owned::Protected(index)) {
+                let is_moved = self.move_protected(stage, end, index, entry)?;
+                moved += u64::from(is_moved);
+                round.moves |= is_moved;
+            }
+        }
+        round.moves |= self.trim(stage, end);
+        *round = Round { next: 0, moves: false, is_last: !round.moves, ..*round };
+        Ok(moved)
+    }
+
+    /// Gives the spare copy of a protected page a place before `end`, and has the commit turn over to it if the live copy lies
+    /// behind. A page whose live copy is damaged stays.
+    fn move_protected(&self, stage: &mut Stage, end: u64, index: u64, entry: TwinEntry) -> Result<bool> {
+        let Some(spare) = move_spare(stage, self.geometry, end, 1, &entry) else { return Ok(false) };
+        let moved = spare != entry;
+        if entry.live_page() >= end {
+            match stage.contents_mut([Owned::Protected(index)], |_| self.protected(index).map(PageBuffer::copy_of)) {
+                Ok(_) => {}
+                Err(Error::Corrupt { .. }) if !moved => return Ok(false),
+                Err(Error::Corrupt { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        stage.state.directory.set(index, spare);
+        Ok(true)
+    }
+
+    /// Takes away nodes without entries, and leaves behind `end` that hold nothing but their own copies. Nothing may be handed out
+    /// afterwards: what it takes away belongs to the state before.
+    fn trim(&mut self, stage: &mut Stage, end: u64) -> bool {
+        let block = self.geometry.pages_per_block();
+        let State { directory, leaf_table, .. } = &mut stage.state;
+        let nodes = [directory.take_empty_nodes(), leaf_table.take_empty_nodes()].concat();
+        let trims = !nodes.is_empty();
+        nodes.into_iter().flatten().flat_map(|copy| copy..copy + block).for_each(|page| stage.give_up(page));
+
+        let first = end.div_ceil(PAGES_PER_LEAF);
+        let behind: Vec<u64> =
+            stage.state.leaf_table.iter().map(|(leaf, _)| leaf).filter(|leaf| *leaf >= first).collect();
+        behind.into_iter().fold(trims, |trims, leaf| stage.state.untouch(self.geometry, leaf) || trims)
+    }
+
+    /// Pages behind `end` that are in use.
+    pub(crate) fn in_use_behind(&self, end: u64) -> u64 {
+        let free_map = &self.live.free_map;
+        let first = end / PAGES_PER_LEAF;
+        let leaves = free_map.leaves().filter(|(index, _)| *index >= first);
+        leaves.map(|(index, leaf)| leaf.in_use_from(end.saturating_sub(index * PAGES_PER_LEAF))).sum()
+    }
+}
+
+/// The entry of a twin with its spare copy, of `len` pages, before `end`. `None` if there is no room for it.
+fn move_spare(stage: &mut Stage, geometry: Geometry, end: u64, len: u64, entry: &TwinEntry) -> Option<TwinEntry> {
+    let spare = entry.live.other().index();
+    let old = entry.copies[spare];
+    if old < end {
+        return Some(*entry);
+    }
+    let page = stage.state.take_before(geometry, end, len, entry.live_page())?;
+    (old..old + len).for_each(|page| stage.give_up(page));
+    let mut moved = *entry;
+    moved.copies[spare] = page;
+    Some(moved)
+}
+
+/// Moves copies of at most `most` nodes of a table before `end`. Returns of how many.
+fn move_nodes(stage: &mut Stage, geometry: Geometry, end: u64, kind: TableKind, most: u64) -> u64 {
+    let behind = |(_, entry): &(NodeAt, TwinEntry)| entry.copies.iter().any(|page| *page >= end);
+    let nodes: Vec<(NodeAt, TwinEntry)> = stage.state.table(kind).node_entries().into_iter().filter(behind).collect();
+    let mut moved = 0;
+    for (node, entry) in nodes.into_iter().take(to_index(most)) {
+        let Some(spare) = move_spare(stage, geometry, end, geometry.pages_per_block(), &entry) else { return moved };
+        let table = stage.state.table_mut(kind);
+        table.set_node_entry(node, spare);
+        if entry.live_page() >= end {
+            table.touch_node(node);
+        }
+        moved += 1;
+    }
+    moved
+}

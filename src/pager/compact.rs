@@ -1,0 +1,147 @@
+//! Compaction, and giving space back: a file that was large becomes small again, while it is in use.
+
+use std::fmt;
+
+use crate::engine::Round;
+use crate::error::{Error, Result};
+use crate::ids::PageId;
+
+use super::{Pager, Transaction};
+
+/// What one commit of a compaction moves at the most, in bytes and in pages.
+const STEP_BYTES: u64 = 4 << 20;
+const STEP_PAGES: u64 = 1024;
+
+/// What a [compaction](Pager::compact) did, and what is left to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Compaction {
+    /// Regular pages that were moved, and announced to the caller.
+    pub moved: u64,
+    /// Twins that got another place for one of their copies or both: protected pages, and blocks of the engine.
+    pub moved_twins: u64,
+    /// Pages in use that lie behind where those of a file without holes would end.
+    pub left: u64,
+    /// Free pages at the end of the file, which [`Pager::shrink`] gives back.
+    pub freed: u64,
+}
+
+impl fmt::Display for Compaction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Compaction { moved, moved_twins, left, freed } = self;
+        write!(f, "{moved} pages and {moved_twins} twins moved, {left} left, {freed} free at the end")
+    }
+}
+
+impl<const P: usize> Pager<P> {
+    /// Moves pages from the end of the file into holes near its start, `max_moves` at the most.
+    ///
+    /// A regular page that moves gets another id: `moved` is called with the transaction, the old id and the new one, and
+    /// changes in that transaction what refers to the page. Move and changes are in one commit. Protected pages, and the
+    /// blocks of the engine, move by themselves, and ids of protected pages stay.
+    ///
+    /// It is done in steps of at most 4 MiB, each of them a commit, so it can end after any number of moves, and goes on where it
+    /// ended when it is called again: [`Compaction::left`] is 0 when there is nothing more to move, or stays what it is where
+    /// a page cannot be. The file is as long as before, with its free pages at the end: [`shrink`](Self::shrink) cuts them off.
+    ///
+    /// ```
+    /// # use diptych::{PagerOptions, SimDisk, Error};
+    /// # let mut pager = PagerOptions::new().create_on::<4096>(&SimDisk::new())?;
+    /// let ids = pager.alloc_bulk(1000)?;
+    /// pager.page_mut(ids[999])?.fill(7);
+    /// // Where the application keeps its page.
+    /// let mut transaction = pager.transaction()?;
+    /// transaction.set_header(&ids[999].to_u64().to_le_bytes())?;
+    /// transaction.free_bulk(&ids[..999])?;
+    /// transaction.commit()?;
+    ///
+    /// let done = pager.compact(u64::MAX, |transaction, from, to| {
+    ///     assert_eq!(from, ids[999]);
+    ///     transaction.set_header(&to.to_u64().to_le_bytes())
+    /// })?;
+    /// assert_eq!((done.moved, done.left), (1, 0));
+    /// assert_eq!(pager.shrink()?, done.freed);
+    /// assert!(pager.page_count() < 20);
+    /// # Ok::<(), diptych::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of `moved`: the move that it was called for is taken back, those before it stay. Those of
+    /// [`Transaction::commit`], [`Error::Poisoned`] and [`Error::StageFull`] where not even one page may be staged. If `moved`
+    /// panics, the step that it is part of is as if it never happened. A protected page whose content is damaged stays where it is.
+    pub fn compact<E: From<Error>>(
+        &mut self,
+        max_moves: u64,
+        mut moved: impl FnMut(&mut Transaction<'_, P>, PageId<P>, PageId<P>) -> Result<(), E>,
+    ) -> Result<Compaction, E> {
+        let end = self.reader.engine.compaction_end();
+        let mut done = Compaction::default();
+        let (mut before, mut round) = (u64::MAX, Round::new(end));
+        loop {
+            let most = max_moves - (done.moved + done.moved_twins).min(max_moves);
+            let (pages, twins) = self.compact_step(&mut before, &mut round, most, &mut moved)?;
+            done.moved += pages;
+            done.moved_twins += twins;
+            if round.is_last() || done.moved + done.moved_twins >= max_moves {
+                break;
+            }
+        }
+        done.left = self.reader.engine.in_use_behind(end);
+        done.freed = self.page_count() - self.reader.engine.end_of_use();
+        Ok(done)
+    }
+
+    /// Gives the free pages at the end of the file back to the filesystem. Returns how many pages the file is shorter.
+    ///
+    /// Pages lie at its end because they were freed, because [`compact`](Self::compact) moved what was there, or because the file
+    /// grew for more than was needed. This takes up to two commits of two syncs, so it is not for every time that a page is freed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Poisoned`]; [`Error::Io`] when the file cannot be cut, or something not be synced. What was durable stays.
+    pub fn shrink(&mut self) -> Result<u64> {
+        self.reader.engine.shrink()
+    }
+
+    /// One commit of a compaction. Returns how many pages and how many twins it moved.
+    fn compact_step<E: From<Error>>(
+        &mut self,
+        before: &mut u64,
+        round: &mut Round,
+        most: u64,
+        moved: &mut impl FnMut(&mut Transaction<'_, P>, PageId<P>, PageId<P>) -> Result<(), E>,
+    ) -> Result<(u64, u64), E> {
+        let most = most.min((STEP_BYTES / P as u64).clamp(1, STEP_PAGES));
+        let mut transaction = Transaction::for_moving(&mut self.reader.engine)?;
+        let (mut pages, mut failed) = (0, None);
+        let mut twins = transaction.move_nodes(round, most);
+        while pages + twins < most {
+            let savepoint = transaction.savepoint();
+            let found = transaction.move_last_page(round.end(), *before);
+            let (from, to) = match found {
+                Ok(Some(ids)) => ids,
+                Ok(None) => break,
+                // What is staged already becomes durable, and makes room.
+                Err(Error::StageFull { .. }) if pages > 0 => break,
+                Err(error) => return Err(error.into()),
+            };
+            if let Err(error) = moved(&mut transaction, from, to) {
+                transaction.rollback_to(&savepoint)?;
+                failed = Some(error);
+                break;
+            }
+            *before = from.to_u64();
+            round.pages_moved();
+            pages += 1;
+        }
+        if failed.is_none() && pages + twins < most {
+            twins += transaction.move_protected_pages(round, most - pages - twins)?;
+        }
+        transaction.commit()?;
+        match failed {
+            Some(error) => Err(error),
+            None => Ok((pages, twins)),
+        }
+    }
+}
