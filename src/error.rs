@@ -211,6 +211,10 @@ pub enum Error {
     #[error("the transaction was rolled back past this savepoint")]
     StaleSavepoint,
 
+    /// The progress callback of a snapshot asked to stop. Nothing stands under the name of the snapshot.
+    #[error("the snapshot was stopped by its progress callback")]
+    SnapshotStopped,
+
     /// The application header does not fit.
     #[error("the header has {found} bytes; {max} fit")]
     HeaderTooLong {

@@ -56,6 +56,8 @@
 //! | change several things at once                 | [`Transaction`], [`Savepoint`]                                       |
 //! | change a protected page                       | [`ProtectedPageWriter`]                                              |
 //! | find your root again                          | [`PageReader::header`], [`Transaction::set_header`]                  |
+//! | copy a file that is open                      | [`PageReader::snapshot_to`], [`SnapshotOptions`]                     |
+//! | say what will be read                         | [`PageReader::advise`], [`PageReader::prefetch`], [`AccessPattern`]  |
 //! | list what is allocated                        | [`AllocatedPageIter`], [`AllocatedProtectedPageIter`]                |
 //! | write code for any kind of page               | [`PageAllocator`], [`PageHandle`], [`PageMut`]                       |
 //! | know what opening did, or what is wrong       | [`Recovery`], [`PageReader::check`], [`Finding`], [`Error`]          |
@@ -81,11 +83,11 @@ pub use ids::{AnyPageId, FileId, Generation, PageId, ProtectedPageId};
 pub use page::MappedPage;
 pub use pager::{
     AllocatedPageIter, AllocatedProtectedPageIter, Compaction, HEADER_LEN, PageHint, PageReader, Pager, PagerOptions,
-    ProtectedPageWriter, Savepoint, Transaction,
+    ProtectedPageWriter, Savepoint, Snapshot, SnapshotOptions, SnapshotProgress, Transaction,
 };
 pub use storage::{
-    Call, CallKind, CrashOptions, CrashPoint, CrashState, CrashStates, Damage, Epoch, EpochEnd, FaultPlan, SimDisk,
-    SimImage, Subset, Tail, TornUnit,
+    AccessPattern, Call, CallKind, CrashOptions, CrashPoint, CrashState, CrashStates, Damage, Epoch, EpochEnd,
+    FaultPlan, SimDisk, SimImage, Subset, Tail, TornUnit,
 };
 
 #[cfg(doctest)]

@@ -4,19 +4,20 @@
 
 #[path = "processes/second_process.rs"]
 mod second_process;
+#[path = "processes/small_disk.rs"]
+mod small_disk;
 
-use std::env;
 use std::fs;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
 use diptych::{Error, PageId, Pager, PagerOptions, ProtectedPageId};
 use tempfile::TempDir;
 
-use second_process::{FILE, file_of_second_process, start_again};
+use second_process::{file_of_second_process, start_again};
+use small_disk::run_on_small_disk;
 
 const PAGES: u64 = 12;
 
@@ -133,42 +134,13 @@ fn a_limit_on_the_size_of_files_is_a_clean_error() {
     assert_eq!(pager.check(), []);
 }
 
-/// One line that nobody overlooks: what is printed is captured, what is written here is not.
-fn skip(what: &str) {
-    let _ = writeln!(io::stderr(), "!!!!!!!! SKIPPED: {what} !!!!!!!!");
-}
-
-/// The exit status of a shell that could not make a filesystem.
-const NO_FILESYSTEM: i32 = 77;
-
-/// Runs a test again on `/mnt/small`, a filesystem that `setup` makes and mounts, if this machine lets it. Nobody else sees
-/// it, and it is gone with the process.
-fn run_on_small_disk(test: &str, what: &str, setup: &str) {
-    let script = format!(
-        "{{ mount -t tmpfs tmpfs /mnt && mkdir /mnt/small && {setup}; }} >/dev/null 2>&1 || exit {NO_FILESYSTEM}; \
-         exec \"$0\" --exact {test} --nocapture --test-threads=1"
-    );
-    let output = Command::new("unshare")
-        .args(["--mount", "--propagation", "private", "sh", "-c", &script])
-        .arg(env::current_exe().unwrap())
-        .env(FILE, "/mnt/small/file")
-        .output();
-    let Ok(output) = output.map_err(|error| skip(&format!("a full {what}: unshare: {error}"))) else { return };
-    let printed = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
-    if output.status.code() == Some(NO_FILESYSTEM) || printed.starts_with("unshare:") {
-        return skip(&format!("a full {what}: it cannot be mounted here; the limit on file sizes stands in for it"));
-    }
-    // Not by a signal: `SIGBUS` is what a store to a page without space would be.
-    assert!(output.status.success(), "{}: {printed}", output.status);
-}
-
 #[test]
 fn a_full_tmpfs_is_a_clean_error_and_never_a_signal() {
     match file_of_second_process() {
         Some(path) => fill_the_disk_of(&path),
         None => run_on_small_disk(
             "a_full_tmpfs_is_a_clean_error_and_never_a_signal",
-            "tmpfs",
+            "a full tmpfs; the limit on file sizes stands in for it",
             "mount -t tmpfs -o size=1024k tmpfs /mnt/small",
         ),
     }
@@ -180,7 +152,7 @@ fn a_full_ext4_is_a_clean_error_and_never_a_signal() {
         Some(path) => fill_the_disk_of(&path),
         None => run_on_small_disk(
             "a_full_ext4_is_a_clean_error_and_never_a_signal",
-            "ext4",
+            "a full ext4; the limit on file sizes stands in for it",
             "truncate -s 8M /mnt/image && mkfs.ext4 -q -m 0 /mnt/image && mount -t ext4 -o loop /mnt/image /mnt/small",
         ),
     }
@@ -193,7 +165,7 @@ fn a_full_xfs_is_a_clean_error_and_never_a_signal() {
         // There is none smaller than 300 MiB, so most of it is taken.
         None => run_on_small_disk(
             "a_full_xfs_is_a_clean_error_and_never_a_signal",
-            "xfs",
+            "a full xfs; the limit on file sizes stands in for it",
             "truncate -s 320M /mnt/image && mkfs.xfs -q /mnt/image && mount -t xfs -o loop /mnt/image /mnt/small && \
              left=$(df --output=avail -k /mnt/small | tail -1) && fallocate -l $((left - 6000))K /mnt/small/taken",
         ),

@@ -11,7 +11,7 @@
 use std::io;
 
 use crate::error::Result;
-use crate::format::{METADATA_OFFSETS, REGULAR_LIST_LEN, RegularList, Slot, encode_leaf};
+use crate::format::{BlockBytes, ChecksumKey, METADATA_OFFSETS, REGULAR_LIST_LEN, RegularList, Slot, encode_leaf};
 use crate::storage::Barrier;
 
 use super::commit::{CopyWrite, FIRST_BARRIER, RegularPages, SECOND_BARRIER};
@@ -78,10 +78,9 @@ impl Engine {
         Ok(Root::new(state.clone(), copy, checksum, carries))
     }
 
-    /// Writes the copies, and every leaf and node that differs from the root, children before parents, whose entries turn over
-    /// in `state`.
+    /// Writes the copies, and every leaf and node that differs from the root.
     fn write_twins(&mut self, state: &mut State, copies: &[CopyWrite<'_>]) -> Result<()> {
-        let (geometry, key, generation) = (self.geometry, self.key, state.generation);
+        let (geometry, key) = (self.geometry, self.key);
         let mut window = Window::new(&mut *self.storage, &mut self.region);
         let root = &self.root.state;
 
@@ -89,19 +88,7 @@ impl Engine {
             for copy in copies {
                 window.push(geometry.offset(copy.page), Bytes::Page(copy.bytes))?;
             }
-            state.directory.turn_over_nodes(&root.directory, generation, key, |page, block| {
-                window.push(geometry.offset(page), Bytes::Block(block))
-            })?;
-            for index in state.free_map.changed_since(&root.free_map) {
-                let leaf = state.free_map.leaf(index).expect("a changed leaf is in the map");
-                let block = encode_leaf(index, generation, leaf.bits());
-                let (turned, page) = turned_over(&state.leaf_table.get(index), generation, key.checksum(&block[..]));
-                state.leaf_table.set(index, turned);
-                window.push(geometry.offset(page), Bytes::Block(block))?;
-            }
-            state.leaf_table.turn_over_nodes(&root.leaf_table, generation, key, |page, block| {
-                window.push(geometry.offset(page), Bytes::Block(block))
-            })?;
+            turn_over_blocks(state, root, key, |page, block| window.push(geometry.offset(page), Bytes::Block(block)))?;
             window.write()
         };
         write().map_err(|source| self.io_error("write", source))
@@ -119,4 +106,24 @@ impl Engine {
         }
         self.seal_at(self.live.total_pages)
     }
+}
+
+/// Turns over, in `state`, every leaf and node that differs from the root's, children before parents; `write` gets each block
+/// and the page where it goes.
+pub(super) fn turn_over_blocks<E>(
+    state: &mut State,
+    root: &State,
+    key: ChecksumKey,
+    mut write: impl FnMut(u64, Box<BlockBytes>) -> Result<(), E>,
+) -> Result<(), E> {
+    let generation = state.generation;
+    state.directory.turn_over_nodes(&root.directory, generation, key, &mut write)?;
+    for index in state.free_map.changed_since(&root.free_map) {
+        let leaf = state.free_map.leaf(index).expect("a changed leaf is in the map");
+        let block = encode_leaf(index, generation, leaf.bits());
+        let (turned, page) = turned_over(&state.leaf_table.get(index), generation, key.checksum(&block[..]));
+        state.leaf_table.set(index, turned);
+        write(page, block)?;
+    }
+    state.leaf_table.turn_over_nodes(&root.leaf_table, generation, key, &mut write)
 }

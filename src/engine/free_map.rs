@@ -247,7 +247,7 @@ impl Runs {
     }
 
     /// Adds the pages whose bits are set in a word that begins at page `start`.
-    fn push_word(&mut self, start: u64, mut word: u64) {
+    pub(super) fn push_word(&mut self, start: u64, mut word: u64) {
         while word != 0 {
             let first = word.trailing_zeros();
             let len = (word >> first).trailing_ones();
@@ -272,6 +272,15 @@ impl Runs {
     #[cfg(test)]
     pub(crate) fn count(&self) -> u64 {
         self.iter().map(|run| run.end - run.start).sum()
+    }
+}
+
+impl IntoIterator for Runs {
+    type Item = Range<u64>;
+    type IntoIter = std::vec::IntoIter<Range<u64>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
     }
 }
 

@@ -14,6 +14,7 @@
 //!
 //! The live state is durable, unless the newest commits [wait](group) for the next durable one.
 
+mod advice;
 mod change;
 mod check;
 mod checkpoint;
@@ -38,6 +39,7 @@ mod reserved;
 mod root;
 mod shown;
 mod shrink;
+mod snapshot;
 mod sparse_tree;
 mod stage;
 mod state;

@@ -30,13 +30,7 @@ impl NewFile {
         let total_pages = geometry.first_page() + geometry.whole_pages(FIRST_ROOM);
         let state = State { generation: 1, ..State::empty(geometry, total_pages) };
         let metadata = metadata_of(identity, &state, false, RegularList::Listed(Vec::new()));
-        let block = metadata.encode();
-        let slot = slot_of(&metadata, TwinCopy::A, ChecksumKey::new(file_id).checksum(&block[..]));
-        let slot = SlotRecord::Commit(Box::new(slot));
-        let void = encode_void(0, file_id);
-        // Slot 1 and metadata B are void and not zeros: zeros would be damage.
-        let blocks: [&[u8]; 5] = [&identity.encode(), &slot.encode(file_id), &void, &block[..], &void];
-        NewFile { identity, reserved: blocks.concat(), len: geometry.offset(total_pages) }
+        NewFile { identity, reserved: reserved_of(&metadata), len: geometry.offset(total_pages) }
     }
 
     /// What an opening of the file would find.
@@ -52,6 +46,19 @@ impl NewFile {
         let blocks = self.reserved.as_chunks::<BLOCK_LEN>().0;
         blocks[slot + 1]
     }
+}
+
+/// The reserved region of a file that has one generation and never had another: what its metadata says is in copy A, which
+/// slot 0 names.
+pub(super) fn reserved_of(metadata: &Metadata) -> Vec<u8> {
+    let file_id = metadata.identity.file_id;
+    let block = metadata.encode();
+    let slot = slot_of(metadata, TwinCopy::A, ChecksumKey::new(file_id).checksum(&block[..]));
+    let slot = SlotRecord::Commit(Box::new(slot));
+    let void = encode_void(0, file_id);
+    // Slot 1 and metadata B are void and not zeros: zeros would be damage.
+    let blocks: [&[u8]; 5] = [&metadata.identity.encode(), &slot.encode(file_id), &void, &block[..], &void];
+    blocks.concat()
 }
 
 /// The metadata of a state. Small commits may stand on metadata that `carries` them.

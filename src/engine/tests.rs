@@ -110,6 +110,15 @@ macro_rules! forward {
             fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
                 self.$file.read_at(buffer, offset)
             }
+            fn read_shown(&self, region: &Region, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+                self.$file.read_shown(region, buffer, offset)
+            }
+            fn share_with(&self, copy: &std::fs::File) -> bool {
+                self.$file.share_with(copy)
+            }
+            fn forget_cached(&self, offset: u64, len: u64) {
+                self.$file.forget_cached(offset, len);
+            }
             fn map(&mut self, len: u64, reserve: u64) -> io::Result<Region> {
                 self.$file.map(len, reserve)
             }
@@ -164,6 +173,15 @@ impl Storage for Incoherent {
     }
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         self.0.read_at(buffer, offset)
+    }
+    fn read_shown(&self, region: &Region, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.0.read_shown(region, buffer, offset)
+    }
+    fn share_with(&self, copy: &std::fs::File) -> bool {
+        self.0.share_with(copy)
+    }
+    fn forget_cached(&self, offset: u64, len: u64) {
+        self.0.forget_cached(offset, len);
     }
     fn map(&mut self, len: u64, reserve: u64) -> io::Result<Region> {
         let mut region = Region::anonymous(len, reserve)?;

@@ -10,12 +10,14 @@
 //! The page size is a type here and a value in the engine: nothing in this folder decides anything, so there is one path for
 //! the single and the bulk, for the call of its own and the one in a transaction.
 
+mod advice;
 mod compact;
 mod handles;
 mod iter;
 mod options;
 mod protected;
 mod reader;
+mod snapshot;
 mod transaction;
 
 use std::fmt;
@@ -35,6 +37,7 @@ pub use iter::{AllocatedPageIter, AllocatedProtectedPageIter};
 pub use options::PagerOptions;
 pub use protected::ProtectedPageWriter;
 pub use reader::{HEADER_LEN, PageReader};
+pub use snapshot::{Snapshot, SnapshotOptions, SnapshotProgress};
 pub use transaction::{PageHint, Savepoint, Transaction};
 
 /// A file of pages of `P` bytes, open for reading and writing: a power of two from 1 KiB to 16 MiB.

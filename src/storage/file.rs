@@ -7,6 +7,7 @@
 //!
 //! ```text
 //!  create.rs     making a file: nameless, locked, synced, linked
+//!  snapshot.rs   a copy as a new file
 //!  space.rs      zeros with room on the disk behind them
 //!  platform.rs   what each operating system is asked for
 //! ```
@@ -16,6 +17,7 @@
 
 mod create;
 mod platform;
+mod snapshot;
 mod space;
 
 use std::ffi::OsStr;
@@ -149,6 +151,19 @@ impl Storage for FileStorage {
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         platform::read_exact_at(&self.file, buffer, offset)
+    }
+
+    fn read_shown(&self, _region: &Region, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        // One page cache serves maps and reads.
+        self.read_at(buffer, offset)
+    }
+
+    fn share_with(&self, copy: &File) -> bool {
+        platform::share_space(&self.file, copy)
+    }
+
+    fn forget_cached(&self, offset: u64, len: u64) {
+        platform::forget_cached(&self.file, offset, len);
     }
 
     fn map(&mut self, len: u64, reserve: u64) -> io::Result<Region> {

@@ -7,15 +7,20 @@
 //! Bytes that users view come from one concrete type, [`Region`], handed to every call that may have to keep it in step:
 //! a read of a page makes no virtual call.
 
+mod advice;
+mod copy;
 mod file;
 mod region;
 mod sim_disk;
 mod touched;
 
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::path::Path;
 
+pub use advice::AccessPattern;
+pub(crate) use copy::{Content, Copied, Ranges, Source};
 pub(crate) use file::FileStorage;
 pub(crate) use region::Region;
 pub use sim_disk::{
@@ -50,6 +55,16 @@ pub(crate) trait Storage: Send + Sync + fmt::Debug {
 
     /// Fills `buffer` from `offset`. Reading past the end is `UnexpectedEof`.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+
+    /// As [`read_at`](Self::read_at), with what was stored through the region.
+    fn read_shown(&self, region: &Region, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+
+    /// Makes an empty file hold what this one holds, stores through the region too, by sharing its space. `false` where that is
+    /// not to be had.
+    fn share_with(&self, copy: &File) -> bool;
+
+    /// Advice that bytes which are on the disk need not be kept in memory.
+    fn forget_cached(&self, offset: u64, len: u64);
 
     /// Makes the first `len` bytes visible as a region, with room reserved for `reserve` bytes where the platform allows.
     /// Called once, after the engine has validated the file.

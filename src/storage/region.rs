@@ -24,10 +24,14 @@ use std::fs::File;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::slice;
+use std::sync::{Mutex, PoisonError};
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use memmap2::UncheckedAdvice;
 use memmap2::{MmapOptions, MmapRaw};
 use static_assertions::assert_impl_all;
 
+use super::advice::AccessPattern;
 use super::touched::{TOUCHED_BLOCK_LEN, Touched};
 
 /// What is behind the addresses.
@@ -56,6 +60,8 @@ pub(crate) struct Region {
     backing: Backing,
     /// Visible bytes; at most `map.len()`.
     len: usize,
+    /// What was last advised, for the next map.
+    pattern: Mutex<AccessPattern>,
 }
 
 // No `unsafe impl` is needed: `MmapRaw` is `Send` and `Sync` because it owns its map and hands out raw pointers alone. That
@@ -80,7 +86,7 @@ impl Region {
         if let Some(map) = SPARE.take() {
             let wanted = len.max(reserve);
             if to_offset(map.len()) == wanted {
-                return Ok(Region { map: ManuallyDrop::new(map), backing, len: to_addresses(len)? });
+                return Ok(Region::around(map, backing, to_addresses(len)?));
             }
         }
         Region::with_room(backing, len, reserve, |options| options.map_anon().map(MmapRaw::from))
@@ -101,7 +107,11 @@ impl Region {
             None => mapped(len)?,
         };
         assert!(len <= map.len(), "a map is as long as was asked for");
-        Ok(Region { map: ManuallyDrop::new(map), backing, len })
+        Ok(Region::around(map, backing, len))
+    }
+
+    fn around(map: MmapRaw, backing: Backing, len: usize) -> Region {
+        Region { map: ManuallyDrop::new(map), backing, len, pattern: Mutex::default() }
     }
 
     fn is_anonymous(&self) -> bool {
@@ -140,7 +150,11 @@ impl Region {
     /// the same one, else by a new map with room for `reserve` bytes. After an error the region is as before.
     pub(crate) fn remap_file(&mut self, file: &File, len: u64, reserve: u64) -> io::Result<()> {
         if self.is_anonymous() || len > self.capacity() {
+            let pattern = *self.pattern.get_mut().unwrap_or_else(PoisonError::into_inner);
             *self = Region::map_file(file, len, reserve)?;
+            if pattern != AccessPattern::Normal {
+                self.advise(pattern);
+            }
             return Ok(());
         }
         check_covers(file, len)?;
@@ -262,6 +276,54 @@ impl Region {
         match self.backing {
             Backing::File => self.map.flush_range(0, self.len),
             Backing::Anonymous(_) => Ok(()),
+        }
+    }
+
+    /// Advises the system of the order in which a file-backed region will be read. Like all advice it may be ignored, and is
+    /// where the system has no such call.
+    pub(crate) fn advise(&self, pattern: AccessPattern) {
+        *self.pattern.lock().unwrap_or_else(PoisonError::into_inner) = pattern;
+        #[cfg(unix)]
+        if !self.is_anonymous() {
+            use memmap2::Advice;
+            let _ = self.map.advise(match pattern {
+                AccessPattern::Normal => Advice::Normal,
+                AccessPattern::Random => Advice::Random,
+                AccessPattern::Sequential => Advice::Sequential,
+            });
+        }
+    }
+
+    /// Advises the system to read `len` bytes from `offset` before anybody asks for them.
+    ///
+    /// # Panics
+    ///
+    /// When they are not all visible.
+    pub(crate) fn prefetch(&self, offset: u64, len: usize) {
+        self.first_of(offset, len);
+        #[cfg(unix)]
+        if !self.is_anonymous() && len > 0 {
+            let _ = self.map.advise_range(memmap2::Advice::WillNeed, to_addresses(offset).unwrap_or(0), len);
+        }
+    }
+
+    /// Lets go of the memory through which a file-backed region shows `len` bytes from `offset`; they stay in the page cache.
+    ///
+    /// # Panics
+    ///
+    /// When they are not all visible.
+    pub(crate) fn release(&self, offset: u64, len: usize) {
+        self.first_of(offset, len);
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        if !self.is_anonymous() && len > 0 {
+            let start = to_addresses(offset).unwrap_or(0);
+            // SAFETY:
+            // - in bounds: `first_of` asserted that the bytes are visible, and so in the map; the system widens them to whole
+            //   pages of its own, of which the map consists;
+            // - views may be alive, and see the same bytes afterwards: the map is shared with its file (`map_raw` makes no
+            //   other, and an anonymous one does not come here), so what was stored is in the page cache, from which the
+            //   next load maps it again (madvise(2), MADV_DONTNEED of a shared mapping); nothing is written.
+            let _ = unsafe { self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, len) };
         }
     }
 

@@ -48,6 +48,8 @@ const PARTS: [(&str, &[&str]); 1] = [(
         "checkpoint",
         "compaction",
         "shrink",
+        "snapshot",
+        "advice",
         "check",
     ],
 )];

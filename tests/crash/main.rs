@@ -9,4 +9,5 @@ mod at_every_barrier;
 mod failing_calls;
 #[cfg(diptych_planted)]
 mod planted;
+mod snapshots;
 mod strategy;

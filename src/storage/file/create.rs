@@ -27,45 +27,70 @@ pub(super) struct Content<'a> {
 
 /// Creates `name` in `directory`, locked and durable. An existing name of whatever kind is `AlreadyExists` and stays as it is.
 pub(super) fn create(directory: &Path, name: &OsStr, content: Content<'_>) -> io::Result<File> {
-    let path = directory.join(name);
-    let file = create_linked(directory, &path, content)?;
-    if let Err(error) = platform::sync_directory(directory) {
-        // Not known to be durable: no file is the better answer to a failed call. The lock shows that it is ours.
-        let _ = fs::remove_file(&path);
-        return Err(error);
-    }
+    let (file, ()) = make(directory, name, &mut |file| fill(file, content))?;
     Ok(file)
 }
 
-fn create_linked(directory: &Path, path: &Path, content: Content<'_>) -> io::Result<File> {
+/// Makes a file that `fill` fills, and names it when it is durable. An existing name is `AlreadyExists` and stays as it is.
+/// `fill` is called again, on another empty file, where a nameless one turns out not to get a name.
+pub(super) fn make<T, E: From<io::Error>>(
+    directory: &Path,
+    name: &OsStr,
+    fill: &mut dyn FnMut(&File) -> Result<T, E>,
+) -> Result<(File, T), E> {
+    let path = directory.join(name);
+    let made = make_linked(directory, &path, fill)?;
+    if let Err(error) = platform::sync_directory(directory) {
+        // Not known to be durable: no file is the better answer to a failed call. The lock shows that it is ours.
+        let _ = fs::remove_file(&path);
+        return Err(error.into());
+    }
+    Ok(made)
+}
+
+fn make_linked<T, E: From<io::Error>>(
+    directory: &Path,
+    path: &Path,
+    fill: &mut dyn FnMut(&File) -> Result<T, E>,
+) -> Result<(File, T), E> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     if let Ok(file) = nameless::open(directory) {
-        fill(&file, content)?;
+        let filled = complete(&file, fill)?;
         match nameless::link(&file, path) {
-            Ok(()) => return Ok(file),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(error),
+            Ok(()) => return Ok((file, filled)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(error.into()),
             // No `/proc`, or a filesystem that makes nameless files and cannot name them.
             Err(_) => drop(file),
         }
     }
     // Whatever kept a nameless file from being made, this says why if it goes for this one, too.
-    create_renamed(directory, path, content)
+    make_renamed(directory, path, fill)
 }
 
 /// The way without nameless files.
-fn create_renamed(directory: &Path, path: &Path, content: Content<'_>) -> io::Result<File> {
+fn make_renamed<T, E: From<io::Error>>(
+    directory: &Path,
+    path: &Path,
+    fill: &mut dyn FnMut(&File) -> Result<T, E>,
+) -> Result<(File, T), E> {
     let (file, name) = TemporaryName::create(directory)?;
-    fill(&file, content)?;
+    let filled = complete(&file, fill)?;
     name.rename(path)?;
-    Ok(file)
+    Ok((file, filled))
 }
 
-/// Locks the file, gives it its length and content, and syncs it.
+/// Locks the file, has it filled, and syncs it.
+fn complete<T, E: From<io::Error>>(file: &File, fill: &mut dyn FnMut(&File) -> Result<T, E>) -> Result<T, E> {
+    file.try_lock().map_err(io::Error::from)?;
+    let filled = fill(file)?;
+    file.sync_all()?;
+    Ok(filled)
+}
+
+/// Gives a new file its length and content.
 fn fill(file: &File, content: Content<'_>) -> io::Result<()> {
-    file.try_lock()?;
     space::extend(file, 0, content.len, content.sparse)?;
-    platform::write_parts_at(file, &[content.reserved], 0)?;
-    file.sync_all()
+    platform::write_parts_at(file, &[content.reserved], 0)
 }
 
 /// Files that have no name until they are given one: a crash before that leaves nothing.
@@ -139,6 +164,14 @@ mod tests {
     use super::*;
 
     const CONTENT: Content<'_> = Content { reserved: b"reserved", len: 100_000, sparse: false };
+
+    fn create_linked(directory: &Path, path: &Path, content: Content<'_>) -> io::Result<File> {
+        make_linked(directory, path, &mut |file| fill(file, content)).map(|(file, ())| file)
+    }
+
+    fn create_renamed(directory: &Path, path: &Path, content: Content<'_>) -> io::Result<File> {
+        make_renamed(directory, path, &mut |file| fill(file, content)).map(|(file, ())| file)
+    }
 
     fn names(directory: &Path) -> Vec<String> {
         fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()

@@ -150,6 +150,40 @@ pub(super) fn allocate(file: &File, offset: u64, len: u64) -> io::Result<bool> {
     }
 }
 
+/// Makes `copy`, an empty file, share the space of `file` and hold what it holds, dirty pages of its map included. `false`
+/// where there is no such call, the filesystem cannot, or the files are not on the same one.
+pub(super) fn share_space(file: &File, copy: &File) -> bool {
+    #[cfg(all(
+        any(target_os = "linux", target_os = "android"),
+        not(any(target_arch = "sparc", target_arch = "sparc64"))
+    ))]
+    {
+        rustix::fs::ioctl_ficlone(copy, file).is_ok()
+    }
+    #[cfg(not(all(
+        any(target_os = "linux", target_os = "android"),
+        not(any(target_arch = "sparc", target_arch = "sparc64"))
+    )))]
+    {
+        let _ = (file, copy);
+        false
+    }
+}
+
+/// Advises the system to let go of pages of the file that are in its cache, clean, and mapped by nobody; it begins to write
+/// those that are dirty, and does not wait.
+pub(super) fn forget_cached(file: &File, offset: u64, len: u64) {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if let Some(len) = std::num::NonZeroU64::new(len) {
+        // It is advice: where it is not taken nothing is lost.
+        let _ = rustix::fs::fadvise(file, offset, Some(len), rustix::fs::Advice::DontNeed);
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    {
+        let _ = (file, offset, len);
+    }
+}
+
 /// Bytes that the filesystem has allocated for the file, where it tells.
 pub(super) fn allocated_bytes(file: &File) -> io::Result<Option<u64>> {
     #[cfg(unix)]

@@ -258,9 +258,14 @@ impl Disk {
             self.space.cut(0);
             return made;
         }
+        self.appear(image);
+        Ok(())
+    }
+
+    /// A file stands on the empty disk, durable.
+    pub(super) fn appear(&mut self, image: SimImage) {
         self.cache = image.clone();
         self.turn_over(EpochEnd::Synced, Epoch::first(image));
-        Ok(())
     }
 
     /// Takes the file back, durably: the disk is empty again.

@@ -12,6 +12,7 @@ mod faults;
 mod image;
 mod random;
 mod sim_storage;
+mod snapshot;
 mod space;
 mod units;
 

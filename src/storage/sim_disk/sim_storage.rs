@@ -1,6 +1,7 @@
 //! The engine's side of a simulated disk.
 
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +14,7 @@ use super::image::{BLOCK_LEN, SimImage, narrow, wide};
 use crate::error::{Error, Result};
 
 /// What error messages call a disk that has no path.
-const PATH: &str = "<simulated disk>";
+pub(super) const PATH: &str = "<simulated disk>";
 
 /// Locks the state. A panic of a test while it was locked leaves nothing half done that matters to the next one.
 pub(super) fn lock(disk: &Mutex<Disk>) -> MutexGuard<'_, Disk> {
@@ -88,6 +89,22 @@ impl Storage for SimStorage {
             Err(fault.error)
         })
     }
+
+    fn read_shown(&self, region: &Region, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.read_at(buffer, offset)?;
+        // The page cache learns of stores at a call that may change them; the region has them at once.
+        let shown = narrow(region.len().saturating_sub(offset).min(wide(buffer.len())));
+        if shown > 0 {
+            buffer[..shown].copy_from_slice(region.bytes(offset, shown));
+        }
+        Ok(())
+    }
+
+    fn share_with(&self, _copy: &File) -> bool {
+        false
+    }
+
+    fn forget_cached(&self, _offset: u64, _len: u64) {}
 
     fn map(&mut self, len: u64, reserve: u64) -> io::Result<Region> {
         lock(&self.disk).call(CallKind::Map, (0, len), |disk, fault| {

@@ -1,0 +1,94 @@
+//! What a copy of the live state holds: a sealed file at the same generation.
+//!
+//! ```text
+//!   source   │ slots, metadata, rows ... │ leaf, node: A B │ protected: live spare │ regular │ free │
+//!   copy     │ one slot, one metadata    │ as checkpointed │            live       │ regular │      │
+//! ```
+//!
+//! The copy is what the source would be after a checkpoint that changes nothing: the leaves and nodes about which a slot has
+//! rows are made anew for it, and its metadata carries no changes. So it needs no proof, and a lost slot is no loss. It is
+//! behind a barrier before it has a name, and has no older generation: its other slot and metadata copy are void.
+//!
+//! It keeps the id of the file, which keys every checksum in it.
+//!
+//! Blocks of the engine are compared with their checksums before they are copied, so that the copy opens; the content of a
+//! protected page is copied as it is, and verified by whoever reads it.
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::ops::Range;
+
+use crate::block::{Block, PageKind};
+use crate::error::Result;
+use crate::format::{BLOCK_LEN, LEAF_WORDS, PAGES_PER_LEAF, RegularList};
+use crate::storage::{Content, Ranges, Source};
+
+use super::Engine;
+use super::checkpoint::turn_over_blocks;
+use super::free_map::{FreeMap, Runs};
+use super::new_file::{metadata_of, reserved_of};
+use super::reader::Parent;
+use super::state::State;
+
+impl Engine {
+    /// Has the live state copied. While `copy` runs nothing can change it.
+    ///
+    /// A pager that is poisoned has no such state to copy: the file may be at the generation before or after, and pages that
+    /// are overwritten are perhaps half done.
+    pub(crate) fn snapshot<T>(&self, copy: impl FnOnce(Source<'_>, &Content<'_>) -> Result<T>) -> Result<T> {
+        self.check_usable()?;
+        let geometry = self.geometry;
+        let mut state = State::clone(&self.live);
+        let (mut blocks, mut anew) = (Vec::new(), BTreeSet::new());
+        let Ok(()) = turn_over_blocks(&mut state, &self.root.state, self.key, |page, block| {
+            anew.insert(page);
+            blocks.push((geometry.offset(page), block.to_vec()));
+            Ok::<(), Infallible>(())
+        });
+        let metadata = metadata_of(self.identity, &state, false, RegularList::Listed(Vec::new()));
+        blocks.push((0, reserved_of(&metadata)));
+
+        let map = self.needed_pages(&state, &anew)?;
+        let to_bytes = |pages: Range<u64>| geometry.offset(pages.start)..geometry.offset(pages.end);
+        let needed = || -> Ranges<'_> { Box::new(pages_in_use(&map).map(to_bytes)) };
+        let content = Content { len: geometry.offset(state.total_pages), needed: &needed, blocks };
+        copy(Source { storage: &*self.storage, region: &self.region }, &content)
+    }
+
+    /// A map of the pages whose content the copy takes from the source: all that are in use, without the copies that are not
+    /// live, and without blocks that are made `anew`. Those that are taken are verified.
+    fn needed_pages(&self, state: &State, anew: &BTreeSet<u64>) -> Result<FreeMap> {
+        let mut map = state.free_map.clone();
+        map.set_run(0..self.geometry.first_page(), PageKind::Free);
+        let (reader, parent) = (self.reader(), Parent { total_pages: state.total_pages, generation: state.generation });
+        let mut scratch = [0; BLOCK_LEN];
+        for (block, entry) in state.twins() {
+            let is_protected = matches!(block, Block::ProtectedPage { .. });
+            let run = if is_protected { 1 } else { self.geometry.pages_per_block() };
+            let live = entry.live_page();
+            for page in entry.copies {
+                if page != live || anew.contains(&live) {
+                    map.set_run(page..page + run, PageKind::Free);
+                }
+            }
+            if !is_protected && !anew.contains(&live) {
+                reader.read_block(block, &entry, parent, &mut scratch)?;
+            }
+        }
+        Ok(map)
+    }
+}
+
+/// Runs of pages that are not free, ascending. A run that crosses the end of a word comes in parts.
+fn pages_in_use(map: &FreeMap) -> impl Iterator<Item = Range<u64>> + '_ {
+    let words = map.leaves().flat_map(|(index, leaf)| {
+        (0..LEAF_WORDS).map(move |at| {
+            (index * PAGES_PER_LEAF + at as u64 * u64::from(u64::BITS), !leaf.word_of_kind(at, PageKind::Free))
+        })
+    });
+    words.filter(|(_, used)| *used != 0).flat_map(|(first, used)| {
+        let mut runs = Runs::default();
+        runs.push_word(first, used);
+        runs
+    })
+}
