@@ -20,6 +20,7 @@ use crashlab::verify::{caught, verify};
 use diptych::{PagerOptions, SimDisk, SimImage};
 use rustix::fs::{Advice, fadvise};
 
+use crate::copies;
 use crate::disk::Place;
 use crate::worker::{Job, STOPPED, now};
 
@@ -40,6 +41,8 @@ pub(crate) struct Tally {
     /// Cuts of workers that do nothing but recover.
     pub(crate) in_recovery: u64,
     pub(crate) acknowledged: u64,
+    /// Snapshots that are there after a cut, whole.
+    pub(crate) copies: u64,
     /// The operation in flight is there although nobody was told so.
     pub(crate) in_flight_done: u64,
     /// Files that recovery had to change.
@@ -120,6 +123,8 @@ impl<'d, const P: usize> Life<'d, P> {
         let seed = draws.number();
         let job = if self.known.file.is_some() { Job::Open } else { Job::Create };
         let worked = self.work_and_cut(job, seed, draws, tally)?;
+        tally.copies += copies::check::<P>(&self.path, &worked.sure)
+            .map_err(|message| Trouble::Violation(format!("seed {seed:#x}: {message}")))?;
         let acknowledged = worked.count("done");
         let (is_open, is_open_for_sure) = (*worked.count("open").end() > 0, *worked.count("open").start() > 0);
         tally.acknowledged += u64::try_from(*acknowledged.end()).expect("usize fits u64");

@@ -3,8 +3,11 @@
 //!
 //! A cut is the filesystem's own shutdown request, without a flush of its log: nothing that was not synced is kept but what
 //! the kernel happened to write before. A worker process runs operations drawn from a seed and says over a pipe how many were
-//! acknowledged; the same operations on a simulated disk say what has to be there.
+//! acknowledged; the same operations on a simulated disk say what has to be there. Between operations it makes snapshots, each of
+//! which has to be whole or absent.
 
+#[cfg(target_os = "linux")]
+mod copies;
 #[cfg(target_os = "linux")]
 mod disk;
 #[cfg(target_os = "linux")]

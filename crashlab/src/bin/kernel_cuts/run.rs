@@ -185,6 +185,7 @@ fn print_tally(place: &Place, tally: &Tally) {
     println!("  ... during recoveries    {}", tally.in_recovery);
     println!("  files                    {}", tally.files);
     println!("  acknowledged operations  {}", tally.acknowledged);
+    println!("  whole snapshots          {}", tally.copies);
     println!("  done, not acknowledged   {}", tally.in_flight_done);
     println!("  acknowledged late, lost  {}", tally.late_lost);
     println!("  recovered with work      {}", tally.recovered);

@@ -11,6 +11,7 @@ use crashlab::file_lab::FileLab;
 use diptych::{Error, PagerOptions};
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::copies::{self, MOST_COPIES};
 use crate::mistakes;
 
 /// The exit status of a worker that a typed error stopped.
@@ -85,7 +86,7 @@ fn work<const P: usize>(job: Job, seed: u64, path: &Path) -> Result<(), Error> {
         },
     };
     acknowledge("open");
-    let (mut draws, mut pauses) = (Draws::new(seed), Draws::new(!seed));
+    let (mut draws, mut pauses, mut made) = (Draws::new(seed), Draws::new(!seed), 0);
     loop {
         let operation = draws.operation();
         if let Err(error) = lab.run(&operation) {
@@ -97,6 +98,12 @@ fn work<const P: usize>(job: Job, seed: u64, path: &Path) -> Result<(), Error> {
             return Err(error);
         }
         acknowledge("done");
+        // Of every fourth worker: a copy is synced, and what a filesystem syncs with it is not in flight any more.
+        if seed % 8 < 2 && made < MOST_COPIES && pauses.below(5) == 0 {
+            copies::make(lab.pager.as_ref().expect("it is open"), path, made, seed % 16 < 2)?;
+            acknowledge(&copies::line(made));
+            made += 1;
+        }
         // Now and then nothing is in flight when the power fails: the next commit would cover what this one forgot.
         if pauses.below(6) == 0 {
             thread::sleep(Duration::from_micros(pauses.below(4000)));
