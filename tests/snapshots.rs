@@ -15,7 +15,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use diptych::{CallKind, Error, FaultPlan, PageId, Pager, PagerOptions, SimDisk, SnapshotOptions};
+use diptych::{CallKind, Durability, Error, FaultPlan, PageId, Pager, PagerOptions, SimDisk, SnapshotOptions};
 use tempfile::TempDir;
 
 use second_process::{file_of_second_process, start_again};
@@ -434,4 +434,27 @@ fn a_killed_process_leaves_no_half_copy() {
         }
     }
     assert!(copies > 0);
+}
+
+#[test]
+fn a_snapshot_holds_the_commits_that_wait() {
+    let directory = TempDir::new().unwrap();
+    for share in [true, false] {
+        let [path, copy] = ["source", "copy"].map(|name| directory.path().join(format!("{name} {share}")));
+        let mut pager = source::<4096>(&path);
+        let protected = pager.iter_allocated_protected_pages().next().unwrap();
+        let mut tx = pager.transaction().unwrap();
+        tx.set_durability(Durability::None);
+        tx.protected_mut(protected).unwrap().fill(0x77);
+        let fresh = tx.alloc().unwrap();
+        tx.page_mut(fresh).unwrap().fill(0x78);
+        tx.commit().unwrap();
+        let options = SnapshotOptions::new().share_space(share);
+        pager.snapshot_with(&copy, &options, |_| ControlFlow::Continue(())).unwrap();
+        assert!(pager.durable_generation() < pager.generation(), "they still wait");
+        let opened = Pager::open(&copy).unwrap();
+        assert_equal(&pager, &opened);
+        assert_eq!(opened.protected(protected).unwrap()[4095], 0x77);
+        assert_eq!(opened.check(), []);
+    }
 }
