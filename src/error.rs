@@ -163,10 +163,30 @@ pub enum Error {
         id: u64,
     },
 
+    /// The id names no sub-page of the map: never allocated, freed, of a page that the map has no sub-pages in, or no id that
+    /// was ever handed out.
+    #[error("sub-page {id} (slot {slot} of page {page}) is not allocated")]
+    NoSuchSubPage {
+        /// The raw value of the id.
+        id: u64,
+        /// The page that it lies in.
+        page: u64,
+        /// Which sub-page of that page it is, counted from 0.
+        slot: u64,
+    },
+
+    /// The place handed out a page that the map has sub-pages in: the page was freed behind the map, or a transaction was
+    /// dropped and what the map did in it was kept. The place has the page back.
+    #[error("page {page} was handed out as a new one, but there are sub-pages in it")]
+    ParentInUse {
+        /// The page.
+        page: u64,
+    },
+
     /// One call names a page twice.
     #[error("{page} is named twice in one call")]
     Duplicate {
-        /// The page, or the raw value of the protected id.
+        /// The page, or the raw value of the protected id or of the sub-page id.
         page: u64,
     },
 

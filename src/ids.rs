@@ -1,19 +1,19 @@
-//! Typed names: pages by size, protected pages by size, generations, files.
+//! Typed names: pages by size, protected pages by size, sub-pages by both sizes, generations, files.
 //!
 //! An id is a number with a type. The page size is part of the type, so that ids of pagers of different sizes do not mix.
-//! Zero is never an id: page 0 is always reserved, and protected ids begin at 1.
+//! Zero is never an id: page 0 is always reserved, and with it the first sub-page of a file; protected ids begin at 1.
 
 use std::fmt;
 use std::num::NonZeroU64;
 
 macro_rules! page_id {
-    ($(#[$doc:meta])* $name:ident, $what:literal) => {
+    ($(#[$doc:meta])* $name:ident<$($size:ident),+>, $what:literal) => {
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(transparent)]
-        pub struct $name<const P: usize>(NonZeroU64);
+        pub struct $name<$(const $size: usize),+>(NonZeroU64);
 
-        impl<const P: usize> $name<P> {
+        impl<$(const $size: usize),+> $name<$($size),+> {
             /// The raw value, for storing the id in a page.
             #[must_use]
             pub const fn to_u64(self) -> u64 {
@@ -30,13 +30,14 @@ macro_rules! page_id {
             }
         }
 
-        impl<const P: usize> fmt::Debug for $name<P> {
+        impl<$(const $size: usize),+> fmt::Debug for $name<$($size),+> {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!(stringify!($name), "<{}>({})"), P, self.0)
+                let sizes = [$($size),+].map(|size| size.to_string());
+                write!(f, concat!(stringify!($name), "<{}>({})"), sizes.join(", "), self.0)
             }
         }
 
-        impl<const P: usize> fmt::Display for $name<P> {
+        impl<$(const $size: usize),+> fmt::Display for $name<$($size),+> {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 write!(f, concat!($what, " {}"), self.0)
             }
@@ -46,12 +47,51 @@ macro_rules! page_id {
 
 page_id! {
     /// The name of a regular page of `P` bytes: its position in the file, counted in pages.
-    PageId, "page"
+    PageId<P>, "page"
 }
 
 page_id! {
     /// The name of a protected page of `P` bytes: its entry in the directory, stable for life wherever its copies lie.
-    ProtectedPageId, "protected page"
+    ProtectedPageId<P>, "protected page"
+}
+
+page_id! {
+    /// The name of a sub-page of `S` bytes in a regular page of `P` bytes: its position in the file, counted in units of `S`
+    /// bytes. So it says by itself in which page it lies, and stays what it is when the file is opened again.
+    ///
+    /// `S` is a power of two from 8 bytes up to half of `P`; another size is an error of the build where it is first used. Eight
+    /// bytes hold one id: what is smaller is better kept in an array.
+    SubPageId<P, S>, "sub-page"
+}
+
+impl<const P: usize, const S: usize> SubPageId<P, S> {
+    /// Sub-pages in a page. Everything about sub-pages goes through here, so sizes that cannot be are an error of the build.
+    pub(crate) const SLOTS: u64 = {
+        assert!(P.is_power_of_two() && P <= 1 << 24, "a page size is a power of two of at most 16 MiB");
+        assert!(S.is_power_of_two(), "a sub-page size is a power of two");
+        assert!(S >= 8, "a sub-page has at least 8 bytes");
+        assert!(S < P, "a sub-page is smaller than its page");
+        1 << (P.trailing_zeros() - S.trailing_zeros())
+    };
+
+    /// The page in which it lies; `None` where that is page 0, which is always reserved: such an id names nothing.
+    ///
+    /// ```
+    /// use diptych::SubPageId;
+    ///
+    /// let id = SubPageId::<4096, 64>::from_u64(7 * 64 + 3).expect("not zero");
+    /// assert_eq!((id.parent().map(|page| page.to_u64()), id.slot()), (Some(7), 3));
+    /// ```
+    #[must_use]
+    pub const fn parent(self) -> Option<PageId<P>> {
+        PageId::from_u64(self.to_u64() / Self::SLOTS)
+    }
+
+    /// Which sub-page of the page it is, counted from 0: it begins `slot() * S` bytes into the page.
+    #[must_use]
+    pub const fn slot(self) -> u64 {
+        self.to_u64() % Self::SLOTS
+    }
 }
 
 /// The name of a page of `P` bytes of either kind, for calls that take both.

@@ -58,6 +58,7 @@
 //! | find your root again                          | [`PageReader::header`], [`Transaction::set_header`]                  |
 //! | copy a file that is open                      | [`PageReader::snapshot_to`], [`SnapshotOptions`]                     |
 //! | say what will be read                         | [`PageReader::advise`], [`PageReader::prefetch`], [`AccessPattern`]  |
+//! | keep many small things in a page              | [`SubPageAllocator`]; [`SubPageMap`] for several sizes, transactions |
 //! | list what is allocated                        | [`AllocatedPageIter`], [`AllocatedProtectedPageIter`]                |
 //! | write code for any kind of page               | [`PageAllocator`], [`PageHandle`], [`PageMut`]                       |
 //! | know what opening did, or what is wrong       | [`Recovery`], [`PageReader::check`], [`Finding`], [`Error`]          |
@@ -72,6 +73,7 @@ mod ids;
 mod page;
 mod pager;
 mod storage;
+mod subpage;
 
 pub use allocator::{BulkPageAllocator, PageAllocator, PageHandle, PageMut, ReadHandle};
 pub use block::{Block, PageKind, TwinCopy};
@@ -79,7 +81,7 @@ pub use engine::{Durability, Finding, Recovery, Verification};
 #[cfg(diptych_planted)]
 pub use engine::{Mistake, plant};
 pub use error::{Error, Result};
-pub use ids::{AnyPageId, FileId, Generation, PageId, ProtectedPageId};
+pub use ids::{AnyPageId, FileId, Generation, PageId, ProtectedPageId, SubPageId};
 pub use page::MappedPage;
 pub use pager::{
     AllocatedPageIter, AllocatedProtectedPageIter, Compaction, HEADER_LEN, PageHint, PageReader, Pager, PagerOptions,
@@ -89,6 +91,7 @@ pub use storage::{
     AccessPattern, Call, CallKind, CrashOptions, CrashPoint, CrashState, CrashStates, Damage, Epoch, EpochEnd,
     FaultPlan, SimDisk, SimImage, Subset, Tail, TornUnit,
 };
+pub use subpage::{SubPageAllocator, SubPageChange, SubPageMap, SubPageRecovery};
 
 #[cfg(doctest)]
 mod documents {

@@ -62,6 +62,7 @@ pub(crate) use geometry::Geometry;
 pub(crate) use new_file::NewFile;
 pub(crate) use options::EngineOptions;
 pub use options::{Durability, Verification};
+pub(crate) use page_buffer::PageBuffer;
 #[cfg(diptych_planted)]
 pub use planted::{Mistake, plant};
 pub use report::Recovery;
@@ -71,7 +72,6 @@ pub(crate) use state::State;
 use change::is_out_of_space;
 use group::Group;
 use live::Live;
-use page_buffer::PageBuffer;
 #[cfg(diptych_planted)]
 use planted::BeforeStage;
 #[cfg(not(diptych_planted))]

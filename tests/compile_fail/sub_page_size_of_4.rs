@@ -1,0 +1,5 @@
+use diptych::SubPageMap;
+
+fn main() {
+    let _ = SubPageMap::<4096, 4>::new();
+}
