@@ -5,7 +5,7 @@
 //!                      └─▶ SubPageMap ◀─ SubPageChange   what is done in a transaction, kept with it or taken back
 //!                            │    ▲
 //!                            ▼    └─ recover             from the ids that the caller's records hold
-//!                         parents ─▶ slots               numbers: pages, and bits in words
+//!                         parents ─▶ page_index, slots   numbers: pages, and bits in words
 //! ```
 //!
 //! Which sub-pages are live is known in memory alone: the file knows the page that they lie in, and who stores an id somewhere
@@ -15,6 +15,7 @@
 mod allocator;
 mod change;
 mod map;
+mod page_index;
 mod parents;
 mod recover;
 mod slots;

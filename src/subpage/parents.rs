@@ -1,19 +1,17 @@
 //! The pages of a map and their sub-pages, as numbers: everything that a map knows, compiled once for all sizes.
 //!
 //! ```text
-//!   by_page   page ─▶ Slots                  every page of the map; each has a live slot, except while a call is under way
-//!   open      [page, page, ...]              those with a free slot; the last is taken from, and Slots::place says where a
-//!                                            page stands, so that taking it out costs the same wherever that is
+//!   index     page ─▶ place in parents
+//!   parents   [(page, Slots), ...]           every page of the map; each has a live slot, except while a call is under way
+//!   open      [place in parents, ...]        those with a free slot; the last is taken from, and Parent::open says where one
+//!                                            stands, so that taking it out costs the same wherever that is
 //!   log       what was done, newest last     kept while somebody may want it taken back
 //! ```
 //!
-//! Each call looks up one page, and so takes the same time whatever their number. What decides, asks a place for pages and makes
-//! errors is in `map`.
+//! Each call looks at one page, and so takes the same time whatever their number. What decides, asks a place for pages and
+//! makes errors is in `map`.
 
-use std::collections::HashMap;
-
-use foldhash::fast::RandomState;
-
+use super::page_index::PageIndex;
 use super::slots::{Shape, Slots};
 
 /// Everything that changes, so that it can be taken back.
@@ -45,12 +43,21 @@ pub(super) enum Freed {
     Last,
 }
 
+#[derive(Clone, Debug)]
+struct Parent {
+    page: u64,
+    slots: Slots,
+    /// Its place in `open`, while it has a free slot.
+    open: usize,
+}
+
 /// See the head of this file.
 #[derive(Clone, Debug)]
 pub(super) struct Parents {
     shape: Shape,
-    by_page: HashMap<u64, Slots, RandomState>,
-    open: Vec<u64>,
+    index: PageIndex,
+    parents: Vec<Parent>,
+    open: Vec<usize>,
     live: u64,
     log: Option<Vec<Done>>,
 }
@@ -58,7 +65,7 @@ pub(super) struct Parents {
 impl Parents {
     pub(super) fn new(slots: u64) -> Self {
         let shape = Shape::new(slots);
-        Parents { shape, by_page: HashMap::default(), open: Vec::new(), live: 0, log: None }
+        Parents { shape, index: PageIndex::default(), parents: Vec::new(), open: Vec::new(), live: 0, log: None }
     }
 
     pub(super) fn live(&self) -> u64 {
@@ -67,32 +74,33 @@ impl Parents {
 
     /// Slots that are free.
     pub(super) fn free(&self) -> u64 {
-        (self.by_page.len() * self.shape.slots()) as u64 - self.live
+        (self.parents.len() * self.shape.slots()) as u64 - self.live
     }
 
     pub(super) fn count(&self) -> usize {
-        self.by_page.len()
+        self.parents.len()
     }
 
     pub(super) fn pages(&self) -> impl Iterator<Item = u64> + '_ {
-        self.by_page.keys().copied()
+        self.parents.iter().map(|parent| parent.page)
     }
 
     pub(super) fn has_page(&self, page: u64) -> bool {
-        self.by_page.contains_key(&page)
+        self.index.get(page).is_some()
     }
 
     /// The live slots, in no order.
     pub(super) fn iter_live(&self) -> impl Iterator<Item = u64> + '_ {
-        self.by_page
-            .iter()
-            .flat_map(|(page, slots)| slots.iter_live(&self.shape).map(|slot| self.shape.unit(*page, slot)))
+        let parents = self.parents.iter();
+        parents.flat_map(|Parent { page, slots, .. }| {
+            slots.iter_live(&self.shape).map(|slot| self.shape.unit(*page, slot))
+        })
     }
 
     /// Whether a slot is blank; `None` where it is not live.
     pub(super) fn is_blank(&self, unit: u64) -> Option<bool> {
         let (page, slot) = self.shape.split(unit);
-        let slots = self.by_page.get(&page)?;
+        let slots = &self.parents[self.index.get(page)?].slots;
         slots.is_live(slot).then(|| slots.is_blank(slot))
     }
 
@@ -105,17 +113,15 @@ impl Parents {
 
     /// Takes a free slot, if any page has one. It is blank.
     pub(super) fn take(&mut self) -> Option<u64> {
-        let page = *self.open.last()?;
-        let Parents { shape, by_page, .. } = self;
-        let slots = by_page.get_mut(&page).expect(LISTED);
-        let slot = slots.first_free(shape);
-        slots.take(shape, slot);
+        let Parent { page, slots, .. } = &mut self.parents[*self.open.last()?];
+        let slot = slots.first_free(&self.shape);
+        slots.take(&self.shape, slot);
         slots.set_blank(slot, true);
-        if slots.live() == shape.slots() {
+        let unit = self.shape.unit(*page, slot);
+        if slots.live() == self.shape.slots() {
             self.open.pop();
         }
         self.live += 1;
-        let unit = self.shape.unit(page, slot);
         self.note(Done::Took(unit));
         Some(unit)
     }
@@ -123,15 +129,14 @@ impl Parents {
     /// Takes that very slot, if it is free. It is not blank. The page is one of the map.
     pub(super) fn take_this(&mut self, unit: u64) -> bool {
         let (page, slot) = self.shape.split(unit);
-        let Parents { shape, by_page, .. } = self;
-        let slots = by_page.get_mut(&page).expect(LISTED);
+        let Parent { slots, open, .. } = &mut self.parents[self.index.get(page).expect(LISTED)];
         if slots.is_live(slot) {
             return false;
         }
-        slots.take(shape, slot);
-        if slots.live() == shape.slots() {
-            let place = slots.place;
-            self.close(place);
+        slots.take(&self.shape, slot);
+        if slots.live() == self.shape.slots() {
+            let open = *open;
+            self.close(open);
         }
         self.live += 1;
         self.note(Done::Took(unit));
@@ -140,19 +145,22 @@ impl Parents {
 
     /// Frees a slot; one that is the last of its page only if `may_empty` says so.
     pub(super) fn free_slot(&mut self, unit: u64, may_empty: bool) -> Freed {
-        let Parents { shape, by_page, open, .. } = self;
-        let (page, slot) = shape.split(unit);
-        let Some(slots) = by_page.get_mut(&page).filter(|slots| slots.is_live(slot)) else { return Freed::Missing };
+        let (page, slot) = self.shape.split(unit);
+        let Some(place) = self.index.get(page) else { return Freed::Missing };
+        let Parent { slots, open, .. } = &mut self.parents[place];
+        if !slots.is_live(slot) {
+            return Freed::Missing;
+        }
         let is_last = slots.live() == 1;
         if is_last && !may_empty {
             return Freed::Last;
         }
-        if slots.live() == shape.slots() {
-            slots.place = open.len();
-            open.push(page);
+        if slots.live() == self.shape.slots() {
+            *open = self.open.len();
+            self.open.push(place);
         }
         let was_blank = slots.is_blank(slot);
-        slots.give_back(shape, slot);
+        slots.give_back(&self.shape, slot);
         self.live -= 1;
         self.note(Done::Gave { unit, was_blank });
         if is_last { Freed::Last } else { Freed::Slot }
@@ -160,31 +168,40 @@ impl Parents {
 
     /// Adds a page that the map does not have, with all its slots free.
     pub(super) fn add(&mut self, page: u64) {
-        let slots = Slots::new(&self.shape, self.open.len());
-        let had = self.by_page.insert(page, slots);
-        assert!(had.is_none(), "a page is added once");
-        self.open.push(page);
+        assert!(!self.has_page(page), "a page is added once");
+        let place = self.parents.len();
+        self.index.set(page, place);
+        self.parents.push(Parent { page, slots: Slots::new(&self.shape), open: self.open.len() });
+        self.open.push(place);
         self.note(Done::Added(page));
     }
 
     /// Takes out a page of which all slots are free.
     pub(super) fn remove(&mut self, page: u64) {
-        let slots = self.by_page.remove(&page).expect(LISTED);
-        assert!(slots.live() == 0, "a page goes back when all its slots are free");
-        self.close(slots.place);
+        let place = self.index.get(page).expect(LISTED);
+        assert!(self.parents[place].slots.live() == 0, "a page goes back when all its slots are free");
+        self.close(self.parents[place].open);
+        self.index.clear(page);
+        self.parents.swap_remove(place);
+        if let Some(moved) = self.parents.get(place) {
+            self.index.set(moved.page, place);
+            if moved.slots.live() < self.shape.slots() {
+                self.open[moved.open] = place;
+            }
+        }
         self.note(Done::Removed(page));
     }
 
-    /// Takes the page out of the list that stands at this place of it.
-    fn close(&mut self, place: usize) {
-        self.open.swap_remove(place);
-        if let Some(moved) = self.open.get(place).copied() {
-            self.slots_mut(moved).place = place;
+    /// Takes out of `open` what stands there.
+    fn close(&mut self, open: usize) {
+        self.open.swap_remove(open);
+        if let Some(moved) = self.open.get(open) {
+            self.parents[*moved].open = open;
         }
     }
 
     fn slots_mut(&mut self, page: u64) -> &mut Slots {
-        self.by_page.get_mut(&page).expect(LISTED)
+        &mut self.parents[self.index.get(page).expect(LISTED)].slots
     }
 
     fn note(&mut self, done: Done) {
@@ -241,3 +258,14 @@ impl Parents {
 
 /// Pages in the list, and those named by slots that are known to be live, are there.
 const LISTED: &str = "the page is one of the map";
+
+#[cfg(test)]
+mod tests {
+    use super::Parent;
+
+    #[test]
+    #[cfg(target_pointer_width = "64")]
+    fn a_page_of_up_to_64_slots_takes_56_bytes() {
+        assert_eq!(size_of::<Parent>(), 56);
+    }
+}

@@ -105,13 +105,11 @@ pub(super) struct Slots {
     free: Words,
     blank: Words,
     live: usize,
-    /// Where the page stands in the list of those with free slots, while it has some.
-    pub(super) place: usize,
 }
 
 impl Slots {
     /// All free.
-    pub(super) fn new(shape: &Shape, place: usize) -> Self {
+    pub(super) fn new(shape: &Shape) -> Self {
         let mut free = Words::zeros(shape.words);
         let mut width = shape.slots;
         for base in shape.bases() {
@@ -122,7 +120,7 @@ impl Slots {
             }
             width = width.div_ceil(WORD_BITS);
         }
-        Slots { free, blank: Words::zeros(shape.slots.div_ceil(WORD_BITS)), live: 0, place }
+        Slots { free, blank: Words::zeros(shape.slots.div_ceil(WORD_BITS)), live: 0 }
     }
 
     #[inline]
@@ -218,7 +216,7 @@ mod tests {
     fn every_number_of_slots_is_taken_from_the_lowest_up_and_given_back() {
         for shift in 1..=21 {
             let shape = Shape::new(1 << shift);
-            let untouched = Slots::new(&shape, 0);
+            let untouched = Slots::new(&shape);
             let mut slots = untouched.clone();
             for expected in 0..shape.slots() {
                 assert_eq!((slots.first_free(&shape), slots.live()), (expected, expected));
@@ -249,7 +247,7 @@ mod tests {
         #[test]
         fn slots_agree_with_a_set_of_numbers(shift in 1u32..14, draws in prop::collection::vec(any::<(bool, u16)>(), 0..300)) {
             let shape = Shape::new(1 << shift);
-            let (mut slots, mut twin) = (Slots::new(&shape, 0), BTreeSet::new());
+            let (mut slots, mut twin) = (Slots::new(&shape), BTreeSet::new());
             for (take, draw) in draws {
                 if take && twin.len() < shape.slots() {
                     let slot = slots.first_free(&shape);

@@ -64,6 +64,7 @@ fn run(arguments: &Arguments) -> Outcome<()> {
         What::Iterate => drop(suite.iterate(&mut report)?),
         What::Open => drop(suite.open(&mut report)?),
         What::Memory => drop(suite.memory(&mut report)?),
+        What::Subpages => suite.subpages(&mut report)?,
         What::Calls => suite.calls(&mut report)?,
         What::Bars => bars::measure(&suite, &mut report)?,
         What::All | What::Step { .. } => {
@@ -73,6 +74,7 @@ fn run(arguments: &Arguments) -> Outcome<()> {
             suite.iterate(&mut report)?;
             suite.open(&mut report)?;
             suite.memory(&mut report)?;
+            suite.subpages(&mut report)?;
             suite.calls(&mut report)?;
         }
     }

@@ -36,6 +36,8 @@ pub(crate) enum What {
     Open,
     /// Memory of a file that is open, against its pages
     Memory,
+    /// Freeing and allocating sub-pages, against how many are live
+    Subpages,
     /// System calls of each operation, with `strace`
     Calls,
     /// All of these

@@ -8,7 +8,7 @@ use crate::report::Report;
 use crate::stores::Kind;
 use crate::work::access::Reads;
 use crate::work::open::Sizes;
-use crate::work::{access, alloc, calls, durable, iterate, memory, open};
+use crate::work::{access, alloc, calls, durable, iterate, memory, open, subpages};
 
 /// Rounds if nothing else is said: a read is short, so there are more of them.
 const ROUNDS: usize = 11;
@@ -74,6 +74,10 @@ impl<'o> Suite<'o> {
 
     pub(crate) fn memory(&self, report: &mut Report) -> Outcome<Vec<memory::Measured>> {
         memory::measure(&self.bench()?, report)
+    }
+
+    pub(crate) fn subpages(&self, report: &mut Report) -> Outcome<()> {
+        subpages::measure(&self.bench()?, report)
     }
 
     pub(crate) fn calls(&self, report: &mut Report) -> Outcome<()> {

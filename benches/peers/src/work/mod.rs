@@ -9,3 +9,4 @@ pub(crate) mod iterate;
 pub(crate) mod memory;
 pub(crate) mod open;
 pub(crate) mod sparse;
+pub(crate) mod subpages;
