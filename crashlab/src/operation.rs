@@ -125,7 +125,8 @@ pub fn apply<const P: usize>(pager: &mut Pager<P>, model: &mut Model, operation:
     let generation = pager.generation().to_u64();
     let most = match operation {
         // What moved, what that leaves empty, and the smaller total twice: the first commit is the one that shows.
-        Operation::Compact(_) | Operation::Shrink => 8,
+        Operation::Compact(most) => 8 + u64::from(*most),
+        Operation::Shrink => 8,
         _ => u64::from(commits),
     };
     assert!((model.generation..=model.generation + most).contains(&generation), "so many commits at most");

@@ -178,8 +178,7 @@ impl Engine {
                 self.unsynced = Unsynced::Stores;
             }
         } else {
-            self.begin_rewriting(&copies);
-            let written = self.write_durably(&mut state, &mut copies.writes, &regular, durability, keeps_places)?;
+            let written = self.write_durably(&mut state, &mut copies, &regular, durability, keeps_places)?;
             self.zero(&recycled, &contents)?;
             self.turn_over(state, written, &contents);
             self.unsynced = unsynced_after(&recycled);
@@ -203,7 +202,7 @@ impl Engine {
     fn write_durably(
         &mut self,
         state: &mut State,
-        copies: &mut [CopyWrite<'_>],
+        copies: &mut Copies<'_>,
         regular: &RegularPages<'_>,
         durability: Durability,
         keeps_places: bool,
@@ -211,7 +210,9 @@ impl Engine {
         let carries = durability == Durability::OneBarrier;
         // A row says where a copy was placed when it was written; one that moved without being written has none.
         let small = if carries && !keeps_places { self.root.rows(self.durable(), state) } else { None };
-        let placed = !keeps_places && self.place_copies(state, copies, small.is_some())?;
+        let placed = !keeps_places && self.place_copies(state, &mut copies.writes, small.is_some())?;
+        self.begin_rewriting(copies);
+        let copies = &copies.writes;
         let Some(rows) = small.filter(|_| !placed) else {
             return Ok(Written::Root(Box::new(self.checkpoint(state, copies, regular, carries)?)));
         };

@@ -24,6 +24,13 @@ use super::stage::{Owned, Stage};
 use super::state::State;
 use super::twin_table::NodeAt;
 
+/// Rounds without one page less behind the end, after which what is left cannot be moved: of a twin the first one moves the live
+/// copy, the second one the other, and the third one takes away what that leaves empty.
+const MOST_VAIN: u32 = 4;
+
+/// Pages that a step may stage for each page that it moves: the page itself, and what a caller changes and a savepoint keeps.
+const STAGED_WITH_A_MOVE: u64 = 8;
+
 /// How far moving twins has come. A twin whose copies both lie behind the end takes two commits, and what that leaves empty
 /// another one, so it goes round until there is nothing to move.
 #[derive(Debug)]
@@ -32,12 +39,15 @@ pub(crate) struct Round {
     /// The index of the protected page to go on with.
     next: u64,
     moves: bool,
+    /// Pages behind the end after the last round, and rounds since that became fewer.
+    left: u64,
+    vain: u32,
     is_last: bool,
 }
 
 impl Round {
     pub(crate) fn new(end: u64) -> Self {
-        Round { end, next: 0, moves: false, is_last: false }
+        Round { end, next: 0, moves: false, left: u64::MAX, vain: 0, is_last: false }
     }
 
     /// Regular pages were moved: what they leave is free after the commit, so this is not the last round.
@@ -80,12 +90,28 @@ impl Engine {
         }
     }
 
-    /// A transaction's stage for moving: it is durable at once, and copies stay where they are put.
+    /// Before a compaction: what waits becomes durable, so that what it freed is free.
+    pub(crate) fn begin_moving(&mut self) -> Result<()> {
+        self.check_usable()?;
+        if self.group.is_some() { self.commit_group(self.options.durability) } else { Ok(()) }
+    }
+
+    /// A transaction's stage for moving: copies stay where they are put.
     pub(crate) fn stage_for_moving(&mut self) -> Result<Stage> {
         let mut stage = self.stage()?;
-        stage.set_durability(self.options.durability.now());
         stage.keeps_places = true;
         Ok(stage)
+    }
+
+    /// The commit of a stage will not wait.
+    pub(crate) fn make_durable(&self, stage: &mut Stage) {
+        stage.set_durability(stage.durability().now());
+    }
+
+    /// Pages that a step may move, so that there is room for what a caller changes with each.
+    pub(crate) fn most_moved(&self) -> u64 {
+        let staged = self.geometry.whole_pages(self.options.max_staged_bytes);
+        (staged / STAGED_WITH_A_MOVE).max(1)
     }
 
     /// Moves the last regular page of `end..before` to the lowest free page, if that lies before `end`. Returns both.
@@ -136,32 +162,54 @@ impl Engine {
             if moved >= most {
                 return Ok(moved);
             }
-            round.next = index + 1;
             if entry.copies.iter().any(|page| *page >= end) && !stage.is_freed(Owned::Protected(index)) {
-                let is_moved = self.move_protected(stage, end, index, entry)?;
+                let is_moved = match self.move_protected(stage, end, index, entry) {
+                    // What is staged already becomes durable, and makes room.
+                    Err(Error::StageFull { .. }) if !stage.is_empty() => return Ok(moved),
+                    tried => tried?,
+                };
                 moved += u64::from(is_moved);
                 round.moves |= is_moved;
             }
+            round.next = index + 1;
         }
         round.moves |= self.trim(stage, end);
-        *round = Round { next: 0, moves: false, is_last: !round.moves, ..*round };
+        let left = self.in_use_behind(end);
+        let vain = if left < round.left { 0 } else { round.vain + 1 };
+        *round = Round { next: 0, moves: false, left, vain, is_last: !round.moves || vain > MOST_VAIN, ..*round };
         Ok(moved)
     }
 
     /// Gives the spare copy of a protected page a place before `end`, and has the commit turn over to it if the live copy lies
     /// behind. A page whose live copy is damaged stays.
     fn move_protected(&self, stage: &mut Stage, end: u64, index: u64, entry: TwinEntry) -> Result<bool> {
-        let Some(spare) = move_spare(stage, self.geometry, end, 1, &entry) else { return Ok(false) };
-        let moved = spare != entry;
+        let spare = entry.live.other().index();
+        let place = if entry.copies[spare] < end {
+            None
+        } else {
+            let Some(page) = stage.state.take_before(self.geometry, end, 1, entry.live_page()) else {
+                return Ok(false);
+            };
+            Some(page)
+        };
         if entry.live_page() >= end {
-            match stage.contents_mut([Owned::Protected(index)], |_| self.protected(index).map(PageBuffer::copy_of)) {
-                Ok(_) => {}
-                Err(Error::Corrupt { .. }) if !moved => return Ok(false),
-                Err(Error::Corrupt { .. }) => {}
-                Err(error) => return Err(error),
+            let staged =
+                stage.contents_mut([Owned::Protected(index)], |_| self.protected(index).map(PageBuffer::copy_of));
+            match staged.map(drop) {
+                Ok(()) => {}
+                Err(Error::Corrupt { .. }) if place.is_some() => {}
+                Err(error) => {
+                    place.into_iter().for_each(|page| stage.state.release(page, PageKind::Engine));
+                    return if matches!(error, Error::Corrupt { .. }) { Ok(false) } else { Err(error) };
+                }
             }
         }
-        stage.state.directory.set(index, spare);
+        if let Some(page) = place {
+            stage.give_up(entry.copies[spare]);
+            let mut moved = entry;
+            moved.copies[spare] = page;
+            stage.state.directory.set(index, moved);
+        }
         Ok(true)
     }
 
@@ -189,8 +237,9 @@ impl Engine {
     }
 }
 
-/// The entry of a twin with its spare copy, of `len` pages, before `end`. `None` if there is no room for it.
-fn move_spare(stage: &mut Stage, geometry: Geometry, end: u64, len: u64, entry: &TwinEntry) -> Option<TwinEntry> {
+/// The entry of a node with its spare copy before `end`. `None` if there is no room for it.
+fn move_spare(stage: &mut Stage, geometry: Geometry, end: u64, entry: &TwinEntry) -> Option<TwinEntry> {
+    let len = geometry.pages_per_block();
     let spare = entry.live.other().index();
     let old = entry.copies[spare];
     if old < end {
@@ -209,7 +258,7 @@ fn move_nodes(stage: &mut Stage, geometry: Geometry, end: u64, kind: TableKind, 
     let nodes: Vec<(NodeAt, TwinEntry)> = stage.state.table(kind).node_entries().into_iter().filter(behind).collect();
     let mut moved = 0;
     for (node, entry) in nodes.into_iter().take(to_index(most)) {
-        let Some(spare) = move_spare(stage, geometry, end, geometry.pages_per_block(), &entry) else { return moved };
+        let Some(spare) = move_spare(stage, geometry, end, &entry) else { return moved };
         let table = stage.state.table_mut(kind);
         table.set_node_entry(node, spare);
         if entry.live_page() >= end {

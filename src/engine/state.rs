@@ -381,12 +381,12 @@ impl State {
         runs
     }
 
-    /// Whether committing this state in place of `base` would change anything on disk. Whatever changes a table takes pages
-    /// from the free map, or is staged content.
+    /// Whether committing this state in place of `base` would change anything on disk, apart from staged content.
     pub(super) fn differs_from(&self, base: &State) -> bool {
         self.header != base.header
             || self.total_pages != base.total_pages
             || !self.leaf_table.is(&base.leaf_table)
+            || !self.directory.is(&base.directory)
             || !self.free_map.changed_since(&base.free_map).is_empty()
     }
 

@@ -40,6 +40,10 @@ impl<const P: usize> Pager<P> {
     /// changes in that transaction what refers to the page. Move and changes are in one commit. Protected pages, and the
     /// blocks of the engine, move by themselves, and ids of protected pages stay.
     ///
+    /// `moved` may change, allocate and free whatever it likes, the page at its new place too; the page at its old place is freed
+    /// already. Each step is durable, whatever durability it asks for, and so are then the commits that
+    /// [waited](crate::Durability::None) before.
+    ///
     /// It is done in steps of at most 4 MiB, each of them a commit, so it can end after any number of moves, and goes on where it
     /// ended when it is called again: [`Compaction::left`] is 0 when there is nothing more to move, or stays what it is where
     /// a page cannot be. The file is as long as before, with its free pages at the end: [`shrink`](Self::shrink) cuts them off.
@@ -68,13 +72,16 @@ impl<const P: usize> Pager<P> {
     /// # Errors
     ///
     /// Those of `moved`: the move that it was called for is taken back, those before it stay. Those of
-    /// [`Transaction::commit`], [`Error::Poisoned`] and [`Error::StageFull`] where not even one page may be staged. If `moved`
-    /// panics, the step that it is part of is as if it never happened. A protected page whose content is damaged stays where it is.
+    /// [`Transaction::commit`]: the moves of the step are taken back then, as if `moved` had not been called for them, and a
+    /// program that keeps ids in memory reads them again; if `moved` panics, too. [`Error::Io`] when a protected page cannot
+    /// be read, [`Error::StageFull`] where an eighth of what may be staged does not hold a page and what `moved` changes. A
+    /// protected page whose content is damaged stays where it is.
     pub fn compact<E: From<Error>>(
         &mut self,
         max_moves: u64,
         mut moved: impl FnMut(&mut Transaction<'_, P>, PageId<P>, PageId<P>) -> Result<(), E>,
     ) -> Result<Compaction, E> {
+        self.reader.engine.begin_moving()?;
         let end = self.reader.engine.compaction_end();
         let mut done = Compaction::default();
         let (mut before, mut round) = (u64::MAX, Round::new(end));
@@ -94,12 +101,15 @@ impl<const P: usize> Pager<P> {
 
     /// Gives the free pages at the end of the file back to the filesystem. Returns how many pages the file is shorter.
     ///
-    /// Pages lie at its end because they were freed, because [`compact`](Self::compact) moved what was there, or because the file
-    /// grew for more than was needed. This takes up to two commits of two syncs, so it is not for every time that a page is freed.
+    /// Pages lie at its end because they were freed, because [`compact`](Self::compact) moved what was there, or because the
+    /// file grew for more than was needed, be it for a transaction that was dropped. This takes up to two commits of two
+    /// syncs, and makes commits that [wait](crate::Durability::None) durable, so it is not for every time that a page is
+    /// freed. A file keeps as many pages as its last protected page is numbered.
     ///
     /// # Errors
     ///
-    /// [`Error::Poisoned`]; [`Error::Io`] when the file cannot be cut, or something not be synced. What was durable stays.
+    /// [`Error::Poisoned`]; [`Error::Io`] when the file cannot be cut, or something not be written or synced;
+    /// [`Error::LastGeneration`]. What was durable stays.
     pub fn shrink(&mut self) -> Result<u64> {
         self.reader.engine.shrink()
     }
@@ -112,7 +122,7 @@ impl<const P: usize> Pager<P> {
         most: u64,
         moved: &mut impl FnMut(&mut Transaction<'_, P>, PageId<P>, PageId<P>) -> Result<(), E>,
     ) -> Result<(u64, u64), E> {
-        let most = most.min((STEP_BYTES / P as u64).clamp(1, STEP_PAGES));
+        let most = most.min((STEP_BYTES / P as u64).clamp(1, STEP_PAGES)).min(self.reader.engine.most_moved());
         let mut transaction = Transaction::for_moving(&mut self.reader.engine)?;
         let (mut pages, mut failed) = (0, None);
         let mut twins = transaction.move_nodes(round, most);
@@ -136,9 +146,13 @@ impl<const P: usize> Pager<P> {
             pages += 1;
         }
         if failed.is_none() && pages + twins < most {
-            twins += transaction.move_protected_pages(round, most - pages - twins)?;
+            match transaction.move_protected_pages(round, most - pages - twins) {
+                Ok(protected) => twins += protected,
+                // What the caller was told of stays.
+                Err(error) => failed = Some(error.into()),
+            }
         }
-        transaction.commit()?;
+        transaction.commit_moves()?;
         match failed {
             Some(error) => Err(error),
             None => Ok((pages, twins)),

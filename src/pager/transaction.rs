@@ -71,6 +71,12 @@ impl<'p, const P: usize> Transaction<'p, P> {
         Ok(Transaction { engine, stage })
     }
 
+    /// Commits what was moved, at once, whatever a caller asked for: what it takes away belongs to the durable state.
+    pub(super) fn commit_moves(mut self) -> Result<()> {
+        self.engine.make_durable(&mut self.stage);
+        self.commit()
+    }
+
     /// Moves the last regular page of `end..before` to a free page before `end`.
     pub(super) fn move_last_page(&mut self, end: u64, before: u64) -> Result<Option<(PageId<P>, PageId<P>)>> {
         let moved = self.engine.move_last_page(&mut self.stage, end, before)?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use diptych::{Compaction, Error, PageId, Pager, PagerOptions, ProtectedPageId, SimDisk};
+use diptych::{Compaction, Durability, Error, PageId, Pager, PagerOptions, ProtectedPageId, SimDisk};
 
 const P: usize = 4096;
 
@@ -225,5 +225,84 @@ fn after_shrinking_a_bad_slot_costs_nothing() {
         let pager = PagerOptions::new().open_on::<P>(&SimDisk::from_image(image)).unwrap();
         assert!(pager.generation() > generation, "block {block}");
         assert!(pager.iter_allocated_pages().eq(ids[..100].iter().copied()));
+    }
+}
+
+#[test]
+fn a_protected_page_whose_number_is_higher_than_the_file_is_long_survives_shrinking() {
+    let disk = SimDisk::new();
+    let mut pager = PagerOptions::new().create_on::<P>(&disk).unwrap();
+    let ids = pager.alloc_protected_bulk(3_000).unwrap();
+    let (last, others) = ids.split_last().unwrap();
+    let mut writer = pager.protected_mut(*last).unwrap();
+    writer.page_mut().fill(7);
+    writer.commit().unwrap();
+    pager.free_protected_bulk(others).unwrap();
+    let done = pager.compact(u64::MAX, |_, _, _| Ok::<(), Error>(())).unwrap();
+    assert_eq!((done.left, pager.shrink().unwrap()), (0, done.freed));
+    assert_eq!(pager.page_count(), last.to_u64(), "no file names more than it has pages");
+    pager.close().unwrap();
+    let mut pager = PagerOptions::new().open_on::<P>(&disk).unwrap();
+    assert_eq!(pager.protected(*last).unwrap()[4095], 7);
+    pager.free_protected(*last).unwrap();
+    assert!(pager.shrink().unwrap() > 2_000);
+}
+
+#[test]
+fn a_node_that_lies_alone_behind_the_end_moves() {
+    let mut pager = PagerOptions::new().create_on::<P>(&SimDisk::new()).unwrap();
+    let first = pager.alloc_protected_bulk(16).unwrap();
+    let ids = pager.alloc_bulk(40).unwrap();
+    pager.free(ids[3]).unwrap();
+    let id = pager.alloc_protected().unwrap();
+    pager.free_protected(id).unwrap();
+    pager.free(ids[10]).unwrap();
+    // A checkpoint that changes the node turns it over.
+    let mut transaction = pager.transaction().unwrap();
+    transaction.protected_mut(first[0]).unwrap().fill(3);
+    transaction.set_durability(Durability::TwoBarriers);
+    transaction.commit().unwrap();
+    assert_eq!(pager.compact(u64::MAX, |_, _, _| Ok::<(), Error>(())).unwrap().left, 0);
+    assert_eq!(pager.check(), []);
+}
+
+#[test]
+fn a_compaction_is_durable_though_its_caller_would_have_it_wait() {
+    let mut pager = PagerOptions::new().durability(Durability::None).create_on::<P>(&SimDisk::new()).unwrap();
+    let mut left = emptied(&mut pager, 1_000, 16, 20);
+    assert!(pager.durable_generation() < pager.generation(), "commits wait before it");
+    let mut moves = Vec::new();
+    let done = pager.compact(u64::MAX, |transaction, from, to| {
+        transaction.set_durability(Durability::None);
+        moves.push((from, to));
+        Ok::<(), Error>(())
+    });
+    for (from, to) in moves {
+        let word = left.regular.remove(&from).unwrap();
+        left.regular.insert(to, word);
+    }
+    let done = done.unwrap();
+    assert_eq!((done.left, pager.durable_generation()), (0, pager.generation()));
+    assert_holds(&pager, &left);
+    assert_eq!(compact(&mut pager, &mut left, u64::MAX).moved, 0, "what waited counted as free");
+}
+
+#[test]
+fn a_step_takes_no_more_than_may_be_staged() {
+    for limit in [8, 11, 16, 23] {
+        let options = PagerOptions::new().max_staged_bytes(limit * P as u64);
+        let mut pager = options.create_on::<P>(&SimDisk::new()).unwrap();
+        let root = pager.alloc_protected().unwrap();
+        let low = pager.alloc_bulk(200).unwrap();
+        let high = pager.alloc_bulk(64).unwrap();
+        pager.alloc_protected_bulk(40).unwrap();
+        pager.free_bulk(&low).unwrap();
+        let done = pager.compact(u64::MAX, |transaction, _, to| {
+            transaction.protected_mut(root)?[..8].copy_from_slice(&to.to_u64().to_le_bytes());
+            Ok::<(), Error>(())
+        });
+        let done = done.unwrap();
+        assert_eq!((done.moved, done.left), (high.len() as u64, 0));
+        assert_eq!(pager.check(), []);
     }
 }

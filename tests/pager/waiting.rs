@@ -373,3 +373,24 @@ fn what_waits_may_have_grown_the_file() {
         }
     }
 }
+
+#[test]
+fn a_full_disk_behind_commits_that_wait_leaves_copies_where_they_are() {
+    let disk = SimDisk::new();
+    let mut pager = PagerOptions::new().growth_limit(4096).create_on::<4096>(&disk).unwrap();
+    let ids = pager.alloc_protected_bulk(400).unwrap();
+    while pager.free_page_count() > 2 {
+        pager.alloc().unwrap();
+    }
+    let write = |pager: &mut Pager<4096>, durability, fill| {
+        let mut tx = pager.transaction().unwrap();
+        tx.set_durability(durability);
+        ids.iter().for_each(|id| tx.protected_mut(*id).unwrap().fill(fill));
+        tx.commit()
+    };
+    write(&mut pager, Durability::None, 7).unwrap();
+    disk.set_space_limit(Some(disk.cached_image().len()));
+    write(&mut pager, Durability::OneBarrier, 8).unwrap();
+    assert_eq!(pager.protected(ids[399]).unwrap()[0], 8);
+    assert_eq!(pager.check(), []);
+}
