@@ -53,6 +53,7 @@
 //! |-----------------------------------------------|----------------------------------------------------------------------|
 //! | make or open a file                           | [`Pager`], [`PagerOptions`]                                          |
 //! | read                                          | [`PageReader`], [`PageId::get`], [`ProtectedPageId::get`]            |
+//! | read alone, beside others who do              | [`ReadOnlyPager`], [`PagerOptions::open_read_only`]                  |
 //! | change several things at once                 | [`Transaction`], [`Savepoint`]                                       |
 //! | change a protected page                       | [`ProtectedPageWriter`]                                              |
 //! | find your root again                          | [`PageReader::header`], [`Transaction::set_header`]                  |
@@ -85,7 +86,7 @@ pub use ids::{AnyPageId, FileId, Generation, PageId, ProtectedPageId, SubPageId}
 pub use page::MappedPage;
 pub use pager::{
     AllocatedPageIter, AllocatedProtectedPageIter, Compaction, HEADER_LEN, PageHint, PageReader, Pager, PagerOptions,
-    ProtectedPageWriter, Savepoint, Snapshot, SnapshotOptions, SnapshotProgress, Transaction,
+    ProtectedPageWriter, ReadOnlyPager, Savepoint, Snapshot, SnapshotOptions, SnapshotProgress, Transaction,
 };
 pub use storage::{
     AccessPattern, Call, CallKind, CrashOptions, CrashPoint, CrashState, CrashStates, Damage, Epoch, EpochEnd,

@@ -10,10 +10,11 @@ mod small_disk;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use diptych::{Error, PageId, Pager, PagerOptions, ProtectedPageId};
+use diptych::{Error, PageId, Pager, PagerOptions, ProtectedPageId, ReadOnlyPager};
 use tempfile::TempDir;
 
 use second_process::{file_of_second_process, start_again};
@@ -89,6 +90,65 @@ fn a_killed_process_loses_nothing_that_was_acknowledged() {
         last = found;
     }
     assert!(last > 25, "only {last} commits were made");
+}
+
+#[test]
+fn processes_that_read_share_a_file_and_one_that_writes_waits_for_all_of_them() {
+    const TEST: &str = "processes_that_read_share_a_file_and_one_that_writes_waits_for_all_of_them";
+    if let Some(path) = file_of_second_process() {
+        let pager = ReadOnlyPager::<4096>::open(&path).unwrap();
+        println!("reads {}", pager.header()[0]);
+        // Until the other process lets go.
+        io::stdin().read_to_end(&mut Vec::new()).unwrap();
+        assert_eq!(pager.check(), []);
+        return;
+    }
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("file");
+    let mut pager = Pager::<4096>::create(&path).unwrap();
+    let mut tx = pager.transaction().unwrap();
+    tx.set_header(b"7").unwrap();
+    tx.commit().unwrap();
+    pager.close().unwrap();
+    let before = fs::read(&path).unwrap();
+    let mut children: Vec<_> = (0..3).map(|_| start_again(TEST, &path, "")).collect();
+    for child in &mut children {
+        let mut lines = BufReader::new(child.stdout.as_mut().unwrap()).lines().map(|line| line.unwrap());
+        assert!(lines.any(|line| line.ends_with("reads 55")));
+    }
+    assert_eq!(ReadOnlyPager::<4096>::open(&path).unwrap().header()[0], b'7');
+    for mut child in children {
+        assert!(matches!(Pager::<4096>::open(&path), Err(Error::Locked { .. })));
+        drop(child.stdin.take());
+        let mut rest = String::new();
+        child.stdout.take().unwrap().read_to_string(&mut rest).unwrap();
+        assert!(child.wait().unwrap().success(), "{rest}");
+    }
+    assert!(fs::read(&path).unwrap() == before, "reading changes bytes");
+    Pager::<4096>::open(&path).unwrap();
+}
+
+#[test]
+fn a_read_only_mount_is_read_and_not_written() {
+    let Some(path) = file_of_second_process() else {
+        return run_on_small_disk(
+            "a_read_only_mount_is_read_and_not_written",
+            "a read-only mount; a file that nobody may write stands in for it",
+            "mount -t tmpfs -o size=1024k tmpfs /mnt/small",
+        );
+    };
+    let mut pager = Pager::<4096>::create(&path).unwrap();
+    let id = pager.alloc_protected().unwrap();
+    drop(pager);
+    let folder = path.parent().unwrap();
+    assert!(Command::new("mount").args(["-o", "remount,ro"]).arg(folder).status().unwrap().success());
+    let error = Pager::<4096>::open(&path).unwrap_err();
+    assert!(
+        matches!(&error, Error::Io { op: "open", source, .. } if source.kind() == io::ErrorKind::ReadOnlyFilesystem),
+        "{error}"
+    );
+    let pagers = [(); 2].map(|()| ReadOnlyPager::<4096>::open(&path).unwrap());
+    assert!(pagers.iter().all(|pager| pager.is_allocated(id) && pager.check().is_empty()));
 }
 
 #[test]

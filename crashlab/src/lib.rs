@@ -12,6 +12,8 @@ pub mod operation;
 
 pub mod verify;
 
+pub mod read_only;
+
 pub mod lab;
 
 pub mod draws;

@@ -111,7 +111,20 @@ impl Engine {
         }
     }
 
+    /// Whether opening would have written the block, had it been allowed to: its report says what is wrong with it.
+    fn is_left_unsettled(&self, block: Block) -> bool {
+        let recovery = &self.recovery;
+        let is_to_be_written = match block {
+            Block::Identity => recovery.identity_rebuilt,
+            _ => recovery.adopted && block == slot_block(self.live_slot),
+        };
+        !recovery.durable && (is_to_be_written || recovery.voided.contains(&block))
+    }
+
     fn read_reserved(&self, findings: &mut Findings, block: Block) -> Option<(u64, Box<BlockBytes>)> {
+        if self.is_left_unsettled(block) {
+            return None;
+        }
         let offset = reserved_offset(block);
         let page = self.geometry.page_at(offset);
         let mut bytes = Box::new([0; BLOCK_LEN]);

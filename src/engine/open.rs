@@ -57,7 +57,35 @@ impl Engine {
     }
 
     /// Validates a file, finds its generation, and makes that durable.
-    pub(crate) fn open(mut storage: Box<dyn Storage>, page_size: u32, options: EngineOptions) -> Result<Engine> {
+    pub(crate) fn open(storage: Box<dyn Storage>, page_size: u32, options: EngineOptions) -> Result<Engine> {
+        let (mut engine, reserved, verdict) = Engine::decide(storage, page_size, options)?;
+        engine.has_tail = engine.recovery.tail_bytes > 0;
+        if is_planted(Mistake::ProbeBeforeTheVerdictIsDurable) {
+            engine.probe_coherence(1 - verdict.slot, &reserved.settled(&verdict).0[1 - verdict.slot])?;
+        }
+        let slots = engine.settle(&reserved, &verdict)?;
+        // Not before the verdict is durable: a slot that the cache calls old may be the newest one that the disk has.
+        engine.probe_coherence(1 - verdict.slot, &slots[1 - verdict.slot])?;
+        if !is_planted(Mistake::NoDirectorySyncAtOpen) {
+            engine.storage.sync_directory().map_err(|source| engine.io_error("sync the directory of", source))?;
+        }
+        engine.recovery.durable = true;
+        Ok(engine)
+    }
+
+    /// Validates a file and shows its generation. Nothing is written, now or later: no call that takes the engine as `&mut` is
+    /// made, and dropping it finds nothing to cut, for a tail belongs to whoever writes.
+    pub(crate) fn open_read_only(storage: Box<dyn Storage>, page_size: u32, options: EngineOptions) -> Result<Engine> {
+        let (engine, ..) = Engine::decide(storage, page_size, options)?;
+        Ok(engine)
+    }
+
+    /// The part of opening that writes nothing: the engine at the generation that the evidence names.
+    fn decide(
+        mut storage: Box<dyn Storage>,
+        page_size: u32,
+        options: EngineOptions,
+    ) -> Result<(Engine, Reserved, Verdict)> {
         let len = storage.len().map_err(|source| Error::io("read the length of", storage.path(), source))?;
         if len == 0 {
             return Err(Error::Empty { expected: RESERVED_LEN });
@@ -84,18 +112,9 @@ impl Engine {
             voided: verdict.voided(),
             passed_over: verdict.passed_over.map(Generation::new),
             tail_bytes: len - geometry.offset(engine.live.total_pages),
+            durable: false,
         };
-        engine.has_tail = engine.recovery.tail_bytes > 0;
-        if is_planted(Mistake::ProbeBeforeTheVerdictIsDurable) {
-            engine.probe_coherence(1 - verdict.slot, &reserved.settled(&verdict).0[1 - verdict.slot])?;
-        }
-        let slots = engine.settle(&reserved, &verdict)?;
-        // Not before the verdict is durable: a slot that the cache calls old may be the newest one that the disk has.
-        engine.probe_coherence(1 - verdict.slot, &slots[1 - verdict.slot])?;
-        if !is_planted(Mistake::NoDirectorySyncAtOpen) {
-            engine.storage.sync_directory().map_err(|source| engine.io_error("sync the directory of", source))?;
-        }
-        Ok(engine)
+        Ok((engine, reserved, verdict))
     }
 
     fn map(storage: &mut dyn Storage, len: u64, options: &EngineOptions) -> Result<Region> {

@@ -1,9 +1,11 @@
-//! What opening a file had to do.
+//! What opening a file had to do, or would have had to.
 
 use crate::block::Block;
 use crate::ids::Generation;
 
 /// What opening a file found and did: never silent, and empty after an orderly close.
+///
+/// Of a [`ReadOnlyPager`](crate::ReadOnlyPager) it says what opening for writing would do; in the file nothing is done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Recovery {
@@ -22,6 +24,10 @@ pub struct Recovery {
     pub passed_over: Option<Generation>,
     /// Bytes by which the file was longer than its metadata says; they are cut off before the file grows.
     pub tail_bytes: u64,
+    /// Whether the verdict is behind a barrier. A [`ReadOnlyPager`](crate::ReadOnlyPager) writes nothing, so of its verdict
+    /// this is `false`, whatever was found: what it shows may be what the cache of the operating system holds and the disk
+    /// lacks, as after a failed sync, and a power cut can leave the file at another generation.
+    pub durable: bool,
 }
 
 impl Recovery {
@@ -33,12 +39,13 @@ impl Recovery {
             voided: Vec::new(),
             passed_over: None,
             tail_bytes: 0,
+            durable: true,
         }
     }
 
-    /// Whether nothing had to be done, as after an orderly close.
+    /// Whether nothing had to be done, as after an orderly close, be it [durable](Self::durable) or not.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        *self == Recovery::nothing(self.generation.to_u64())
+        *self == Recovery { durable: self.durable, ..Recovery::nothing(self.generation.to_u64()) }
     }
 }

@@ -7,6 +7,8 @@
 //!                                                                       allocates or frees
 //! ```
 //!
+//! A [`ReadOnlyPager`] derefs to the same [`PageReader`], and that is all it does.
+//!
 //! The page size is a type here and a value in the engine: nothing in this folder decides anything, so there is one path for
 //! the single and the bulk, for the call of its own and the one in a transaction.
 
@@ -16,6 +18,7 @@ mod handles;
 mod iter;
 mod options;
 mod protected;
+mod read_only;
 mod reader;
 mod snapshot;
 mod transaction;
@@ -36,6 +39,7 @@ pub use compact::Compaction;
 pub use iter::{AllocatedPageIter, AllocatedProtectedPageIter};
 pub use options::PagerOptions;
 pub use protected::ProtectedPageWriter;
+pub use read_only::ReadOnlyPager;
 pub use reader::{HEADER_LEN, PageReader};
 pub use snapshot::{Snapshot, SnapshotOptions, SnapshotProgress};
 pub use transaction::{PageHint, Savepoint, Transaction};

@@ -33,7 +33,7 @@ const ATTEMPTS: usize = 8;
 #[derive(Clone, Debug)]
 #[must_use = "options do nothing until a file is created or opened with them"]
 pub struct PagerOptions {
-    engine: EngineOptions,
+    pub(super) engine: EngineOptions,
 }
 
 impl Default for PagerOptions {
@@ -142,7 +142,7 @@ impl PagerOptions {
     ///
     /// * [`Error::Io`]: of the kind `NotFound` when there is no such file; when the path names a directory or a device; when the
     ///   operating system refuses a call.
-    /// * [`Error::Locked`]: another pager has it.
+    /// * [`Error::Locked`]: another pager has it, be it to read.
     /// * [`Error::Empty`], [`Error::TooShort`], [`Error::NotDiptych`], [`Error::FormatVersion`], [`Error::UnknownFeatures`]: it
     ///   is not a file of this version of this crate.
     /// * [`Error::PageSize`]: its pages have another size.
@@ -213,7 +213,7 @@ fn around<const P: usize>(engine: Engine) -> Pager<P> {
 }
 
 /// The page size as a value. Every pager comes from here, so a size that cannot be is an error of the build.
-fn page_size<const P: usize>() -> u32 {
+pub(super) fn page_size<const P: usize>() -> u32 {
     const { assert!(P.is_power_of_two(), "a page size is a power of two") };
     const { assert!(P >= 1 << 10, "a page has at least 1 KiB") };
     const { assert!(P <= 1 << 24, "a page has at most 16 MiB") };

@@ -19,7 +19,7 @@ pub const HEADER_LEN: usize = 128;
 
 /// The live state of a file with pages of `P` bytes: everything that can be read, and nothing that changes it.
 ///
-/// [`Pager`](crate::Pager) derefs to it. A [`Transaction`](crate::Transaction) does not: what it reads includes its own
+/// [`Pager`](crate::Pager) and [`ReadOnlyPager`](crate::ReadOnlyPager) deref to it. A [`Transaction`](crate::Transaction) does not: what it reads includes its own
 /// changes.
 ///
 /// What is borrowed from it is looked at in place, without a copy. All of it is `Send + Sync`: any number of threads read
@@ -129,13 +129,14 @@ impl<const P: usize> PageReader<P> {
         }
     }
 
-    /// What opening the file found and did.
+    /// What opening the file found and did, or, of a [`ReadOnlyPager`](crate::ReadOnlyPager), would have done.
     #[must_use]
     pub fn recovery(&self) -> &Recovery {
         self.engine.recovery()
     }
 
-    /// Reads everything that the live state names, whatever was verified before, and lists what is wrong. Changes nothing.
+    /// Reads everything that the live state names, whatever was verified before, and lists what is wrong. Changes nothing. Of
+    /// blocks that a [`ReadOnlyPager`](crate::ReadOnlyPager) reports in its [`recovery`](Self::recovery) it says nothing.
     ///
     /// It takes time in proportion to what is allocated, contents of regular pages excepted: nothing is known about them.
     #[must_use]

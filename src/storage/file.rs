@@ -1,9 +1,10 @@
 //! A file as the place where bytes live.
 //!
-//! [`FileStorage`] owns an open file and its lock. The lock is taken before anything is read and let go when the storage is
-//! dropped; it keeps out other pagers, not code that opens the path by itself. It rests on `flock` on unix: the descriptor that
-//! a **forked child** inherits carries the same lock, so a child must use no pager of its parent, and a lock whose holder
-//! died is free only when such a child has exited, too. Rust's own `Command` closes the descriptor in the child.
+//! [`FileStorage`] owns an open file and its lock, which is shared where the file is opened for reading. The lock is taken
+//! before anything is read and let go when the storage is dropped; it keeps out other pagers, not code that opens the path
+//! by itself. It rests on `flock` on unix: the descriptor that a **forked child** inherits carries the same lock, so a child
+//! must use no pager of its parent, and a lock whose holder died is free only when such a child has exited, too. Rust's own
+//! `Command` closes the descriptor in the child.
 //!
 //! ```text
 //!  create.rs     making a file: nameless, locked, synced, linked
@@ -26,17 +27,18 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process;
 
-use super::{Barrier, Region, Storage};
+use super::{Access, Barrier, Region, Storage};
 use crate::error::{Error, Result};
 use create::Content;
 
 /// How often a file that is replaced while it is being opened is opened again.
 const OPEN_ATTEMPTS: usize = 64;
 
-/// A locked file, open for reading and writing. Whoever holds its [`Region`] drops that first: the lock protects the views.
+/// A locked file. Whoever holds its [`Region`] drops that first: the lock protects the views.
 #[derive(Debug)]
 pub(crate) struct FileStorage {
     file: File,
+    access: Access,
     /// As the caller gave it, for messages.
     path: PathBuf,
     /// What holds the file, links resolved.
@@ -63,7 +65,7 @@ impl FileStorage {
         let failed = |source| Error::io("create", path, source);
         let (directory, name) = resolve_new(path).map_err(failed)?;
         let file = create::create(&directory, name, Content { reserved, len, sparse }).map_err(failed)?;
-        Ok(FileStorage::new(file, path, directory))
+        Ok(FileStorage::new(file, Access::Write, path, directory))
     }
 
     /// Opens and locks the file that `path` names, and changes no byte of it.
@@ -73,14 +75,32 @@ impl FileStorage {
     /// [`Error::Locked`] when another pager has it; [`Error::Io`] with `op: "open"` when there is no such file, it may not be
     /// read and written, or the path names a directory, a pipe, a device; with `op: "lock"` when the filesystem has no locks.
     pub(crate) fn open(path: &Path) -> Result<FileStorage> {
+        FileStorage::open_for(path, Access::Write)
+    }
+
+    /// Opens the file for reading, with a lock that others who do so share. It needs no right to write, neither to the file nor
+    /// to its directory.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`](Self::open), except that the right to read is enough, and so is a lock that only readers hold.
+    pub(crate) fn open_read_only(path: &Path) -> Result<FileStorage> {
+        FileStorage::open_for(path, Access::Read)
+    }
+
+    fn open_for(path: &Path, access: Access) -> Result<FileStorage> {
         let failed = |source| Error::io("open", path, source);
         for _ in 0..OPEN_ATTEMPTS {
             let resolved = fs::canonicalize(path).map_err(failed)?;
-            let file = platform::open_existing(&resolved).map_err(failed)?;
+            let file = platform::open_existing(&resolved, access).map_err(failed)?;
             if !file.metadata().map_err(failed)?.is_file() {
                 return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")));
             }
-            match file.try_lock() {
+            let locked = match access {
+                Access::Write => file.try_lock(),
+                Access::Read => file.try_lock_shared(),
+            };
+            match locked {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => return Err(Error::Locked { path: path.to_path_buf() }),
                 Err(TryLockError::Error(source)) => return Err(Error::io("lock", path, source)),
@@ -89,19 +109,20 @@ impl FileStorage {
             // file that nobody finds any more, and the one that is found is not locked.
             if platform::is_named(&file, &resolved).map_err(failed)? {
                 let directory = resolved.parent().expect("a file is in a directory").to_path_buf();
-                return Ok(FileStorage::new(file, path, directory));
+                return Ok(FileStorage::new(file, access, path, directory));
             }
         }
         Err(failed(io::Error::other("another file takes its place again and again")))
     }
 
-    fn new(file: File, path: &Path, directory: PathBuf) -> FileStorage {
-        FileStorage { file, path: path.to_path_buf(), directory, locked_by: process::id(), reserve: 0 }
+    fn new(file: File, access: Access, path: &Path, directory: PathBuf) -> FileStorage {
+        FileStorage { file, access, path: path.to_path_buf(), directory, locked_by: process::id(), reserve: 0 }
     }
 
     /// A forked child inherits descriptor, lock and map, and with them the means to cut the file of its parent; dropping a
     /// pager there must not.
-    fn check_process(&self) -> io::Result<()> {
+    fn check_may_change(&self) -> io::Result<()> {
+        self.access.check_write()?;
         if self.locked_by == process::id() {
             return Ok(());
         }
@@ -168,17 +189,20 @@ impl Storage for FileStorage {
 
     fn map(&mut self, len: u64, reserve: u64) -> io::Result<Region> {
         self.reserve = reserve;
-        Region::map_file(&self.file, len, reserve)
+        match self.access {
+            Access::Write => Region::map_file(&self.file, len, reserve),
+            Access::Read => Region::map_file_read_only(&self.file, len),
+        }
     }
 
     fn write_at(&mut self, _region: &mut Region, parts: &[&[u8]], offset: u64) -> io::Result<()> {
-        self.check_process()?;
+        self.check_may_change()?;
         // The region shows it by itself: one page cache serves maps and writes. It is borrowed so that no view is alive.
         platform::write_parts_at(&self.file, parts, offset)
     }
 
     fn grow(&mut self, region: &mut Region, len: u64, sparse: bool) -> io::Result<()> {
-        self.check_process()?;
+        self.check_may_change()?;
         let before = region.len();
         assert!(len > before, "growing makes a file longer");
         let found = self.len()?;
@@ -198,13 +222,13 @@ impl Storage for FileStorage {
     }
 
     fn cut(&mut self, region: &mut Region, len: u64) -> io::Result<()> {
-        self.check_process()?;
+        self.check_may_change()?;
         assert!(len <= region.len(), "cutting makes a file shorter");
         self.shorten(region, len)
     }
 
     fn allocate(&mut self, offset: u64, len: u64) -> io::Result<()> {
-        self.check_process()?;
+        self.check_may_change()?;
         space::fill_holes(&self.file, offset, len)
     }
 
@@ -213,7 +237,7 @@ impl Storage for FileStorage {
     }
 
     fn remove(&mut self) -> io::Result<()> {
-        self.check_process()?;
+        self.check_may_change()?;
         let name = self.path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
         fs::remove_file(self.directory.join(name))?;
         platform::sync_directory(&self.directory)
@@ -227,10 +251,12 @@ impl Storage for FileStorage {
     }
 
     fn barrier(&mut self, region: &mut Region, barrier: Barrier) -> io::Result<()> {
+        self.access.check_write()?;
         platform::sync_stores(&self.file, region, barrier)
     }
 
     fn sync_directory(&mut self) -> io::Result<()> {
+        self.access.check_write()?;
         platform::sync_directory(&self.directory)
     }
 }

@@ -7,6 +7,7 @@
 //! Bytes that users view come from one concrete type, [`Region`], handed to every call that may have to keep it in step:
 //! a read of a page makes no virtual call.
 
+mod access;
 mod advice;
 mod copy;
 mod file;
@@ -19,6 +20,7 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
+pub(crate) use access::Access;
 pub use advice::AccessPattern;
 pub(crate) use copy::{Content, Copied, Ranges, Source};
 pub(crate) use file::FileStorage;
@@ -45,7 +47,8 @@ pub(crate) enum Barrier {
 /// What the engine asks of a place that keeps bytes.
 ///
 /// Errors are the operating system's own; the engine adds the operation and the path. Calls that fail may have written a
-/// part of their bytes; none of them is retried here except after `EINTR` and short transfers.
+/// part of their bytes; none of them is retried here except after `EINTR` and short transfers. Of a storage that was opened for
+/// [reading](Access::Read), every call that takes it as `&mut`, [`map`](Self::map) excepted, is `PermissionDenied`.
 pub(crate) trait Storage: Send + Sync + fmt::Debug {
     /// The path, for messages.
     fn path(&self) -> &Path;

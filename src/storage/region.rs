@@ -39,6 +39,8 @@ use super::touched::{TOUCHED_BLOCK_LEN, Touched};
 enum Backing {
     /// The map is shared with a file: stores reach it, and it shows what is written to the file.
     File,
+    /// The same, and stores are a fatal signal: no mutable view of it is made.
+    ReadOnlyFile,
     /// Private memory, zeros at first. Bytes between `len` and the capacity are zeros at all times.
     Anonymous(Touched),
 }
@@ -76,6 +78,12 @@ impl Region {
         check_covers(file, len)?;
         let reserve = if cfg!(any(target_os = "linux", target_os = "android")) { reserve } else { len };
         Region::with_room(Backing::File, len, reserve, |options| options.map_raw(file))
+    }
+
+    /// Maps `file`, which must be open for reading and at least `len` bytes long, to be read.
+    pub(crate) fn map_file_read_only(file: &File, len: u64) -> io::Result<Region> {
+        check_covers(file, len)?;
+        Region::with_room(Backing::ReadOnlyFile, len, len, |options| options.map_raw_read_only(file))
     }
 
     /// `len` bytes of zeros, with addresses for `reserve` bytes; memory is taken as bytes are first stored to. On Windows
@@ -148,7 +156,12 @@ impl Region {
 
     /// Makes the first `len` bytes of `file` visible: within the capacity if the region already maps a file, which must be
     /// the same one, else by a new map with room for `reserve` bytes. After an error the region is as before.
+    ///
+    /// # Panics
+    ///
+    /// When it maps a file that is only read.
     pub(crate) fn remap_file(&mut self, file: &File, len: u64, reserve: u64) -> io::Result<()> {
+        assert!(!matches!(self.backing, Backing::ReadOnlyFile), "a file that is only read does not grow");
         if self.is_anonymous() || len > self.capacity() {
             let pattern = *self.pattern.get_mut().unwrap_or_else(PoisonError::into_inner);
             *self = Region::map_file(file, len, reserve)?;
@@ -227,7 +240,7 @@ impl Region {
     /// call, in ascending order. They may lie behind the end, if the region was cut.
     pub(crate) fn take_touched(&mut self) -> Vec<usize> {
         match &mut self.backing {
-            Backing::File => Vec::new(),
+            Backing::File | Backing::ReadOnlyFile => Vec::new(),
             Backing::Anonymous(touched) => touched.take_recent(),
         }
     }
@@ -246,7 +259,7 @@ impl Region {
     ///
     /// # Panics
     ///
-    /// When they are not all visible, or two of them overlap.
+    /// When they are not all visible, two of them overlap, or the region is only read.
     pub(crate) fn disjoint_mut<const K: usize>(&mut self, offsets: [u64; K], len: usize) -> [&mut [u8]; K] {
         let mut sorted = offsets;
         sorted.sort_unstable();
@@ -255,12 +268,14 @@ impl Region {
         assert!(apart, "mutable views of {len} bytes at {offsets:?} overlap");
         offsets.map(|offset| {
             let first = self.first_of(offset, len);
-            if let Backing::Anonymous(touched) = &mut self.backing {
-                touched.mark(to_addresses(offset).expect("it is visible"), len);
+            match &mut self.backing {
+                Backing::File => {}
+                Backing::ReadOnlyFile => panic!("a region that is only read has no mutable views"),
+                Backing::Anonymous(touched) => touched.mark(to_addresses(offset).expect("it is visible"), len),
             }
             // SAFETY:
             // - non-null, valid for reads and writes of `len` bytes, one allocated object: as in `bytes`; the map is
-            //   writable, because `map_raw` and `map_anon` make no other;
+            //   writable, because `map_raw` and `map_anon` make no other, and one of `map_raw_read_only` does not come here;
             // - initialized and aligned: as in `bytes`;
             // - accessed through nothing else during the borrow: `&mut self` lives as long as the views, so no other call
             //   on the region exists beside them, and the ranges of this call were asserted to be disjoint above; no
@@ -275,7 +290,7 @@ impl Region {
     pub(crate) fn flush(&self) -> io::Result<()> {
         match self.backing {
             Backing::File => self.map.flush_range(0, self.len),
-            Backing::Anonymous(_) => Ok(()),
+            Backing::ReadOnlyFile | Backing::Anonymous(_) => Ok(()),
         }
     }
 
@@ -320,8 +335,8 @@ impl Region {
             // SAFETY:
             // - in bounds: `first_of` asserted that the bytes are visible, and so in the map; the system widens them to whole
             //   pages of its own, of which the map consists;
-            // - views may be alive, and see the same bytes afterwards: the map is shared with its file (`map_raw` makes no
-            //   other, and an anonymous one does not come here), so what was stored is in the page cache, from which the
+            // - views may be alive, and see the same bytes afterwards: the map is shared with its file (`map_raw` and
+            //   `map_raw_read_only` make no other, and an anonymous one does not come here), so what was stored is in the page cache, from which the
             //   next load maps it again (madvise(2), MADV_DONTNEED of a shared mapping); nothing is written.
             let _ = unsafe { self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, len) };
         }
@@ -507,6 +522,22 @@ mod tests {
         (&file).rewind().unwrap();
         (&file).read_exact(&mut read).unwrap();
         assert_eq!(&read, b"stored");
+    }
+
+    #[test]
+    fn a_region_that_is_only_read_shows_the_file_and_has_no_mutable_view() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        std::fs::write(&path, b"content").unwrap();
+        let file = File::open(&path).unwrap();
+        let mut region = Region::map_file_read_only(&file, 7).unwrap();
+        region.release(0, 7);
+        assert_eq!(region.bytes(0, 7), b"content");
+        assert_eq!((region.len(), region.capacity()), (7, 7));
+        assert!(panics(|| region.bytes_mut(0, 1).fill(1)));
+        assert!(panics(|| drop(region.remap_file(&file, 7, 7))));
+        assert_eq!(Region::map_file_read_only(&file, 8).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        assert!(region.take_touched().is_empty());
     }
 
     #[test]

@@ -7,13 +7,13 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
 
-use crate::storage::{Barrier, Region};
+use crate::storage::{Access, Barrier, Region};
 
-/// Opens what `path` names for reading and writing, without blocking on a pipe that nobody reads. What was opened may be
+/// Opens what `path` names, without blocking on a pipe that nobody reads. What was opened may be
 /// anything: the caller looks.
-pub(super) fn open_existing(path: &Path) -> io::Result<File> {
+pub(super) fn open_existing(path: &Path, access: Access) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    options.read(true).write(true);
+    options.read(true).write(access == Access::Write);
     #[cfg(unix)]
     {
         use rustix::fs::OFlags;
@@ -292,7 +292,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("f");
         std::fs::write(&path, b"").unwrap();
-        let file = open_existing(&path).unwrap();
+        let file = open_existing(&path, Access::Write).unwrap();
         assert!(is_named(&file, &path).unwrap());
         std::fs::write(directory.path().join("new"), b"").unwrap();
         std::fs::rename(directory.path().join("new"), &path).unwrap();

@@ -87,6 +87,43 @@ fn a_second_opener_is_refused_until_the_first_is_dropped() {
 }
 
 #[test]
+fn a_file_that_is_opened_for_reading_refuses_every_call_that_would_change_something() {
+    let place = Place::new();
+    drop(place.storage(8 * KIB, 0));
+    let mut storage = FileStorage::open_read_only(&place.path()).unwrap();
+    let mut region = storage.map(8 * KIB, 1 << 20).unwrap();
+    let before = fs::read(place.path()).unwrap();
+    for refused in [
+        storage.write_at(&mut region, &[b"x"], 0),
+        storage.grow(&mut region, 16 * KIB, false),
+        storage.cut(&mut region, 4 * KIB),
+        storage.allocate(0, 4 * KIB),
+        storage.remove(),
+        storage.barrier(&mut region, Barrier::Bytes),
+        storage.sync_directory(),
+    ] {
+        assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+    }
+    assert_eq!((region.len(), region.capacity()), (8 * KIB, 8 * KIB));
+    assert_eq!(bytes_at(&storage, 0, 8), b"reserved");
+    assert!(fs::read(place.path()).unwrap() == before);
+}
+
+#[test]
+fn readers_share_the_lock_and_a_writer_shares_it_with_nobody() {
+    let place = Place::new();
+    let (storage, region) = place.storage(8 * KIB, 0);
+    assert!(matches!(FileStorage::open_read_only(&place.path()), Err(Error::Locked { .. })));
+    drop((storage, region));
+    let readers = [(); 2].map(|()| FileStorage::open_read_only(&place.path()).unwrap());
+    for reader in readers {
+        assert!(matches!(FileStorage::open(&place.path()), Err(Error::Locked { .. })));
+        drop(reader);
+    }
+    FileStorage::open(&place.path()).unwrap();
+}
+
+#[test]
 #[cfg(unix)]
 fn dropping_unlocks_although_an_inherited_descriptor_is_open_but_not_in_a_child() {
     let place = Place::new();

@@ -17,6 +17,7 @@ use super::super::{Barrier, Region};
 use super::calls::{CallKind, CallLog};
 use super::epoch::{Epoch, EpochEnd, SectorWrite};
 use super::faults::{Fault, Faults, media_error};
+use super::holders::Holders;
 use super::image::{BLOCK_LEN, SECTOR_LEN, SimImage, narrow, sectors_of, wide};
 use super::random::SplitMix64;
 use super::space::Space;
@@ -31,7 +32,7 @@ pub(super) struct Disk {
     /// Draws whether the kernel writes stores back at a call that is no barrier.
     pub(super) write_back: Option<SplitMix64>,
     pub(super) calls: CallLog,
-    pub(super) attached: bool,
+    pub(super) holders: Holders,
     cache: SimImage,
     epoch: Epoch,
     /// The sectors of `epoch.carried`.
@@ -50,7 +51,7 @@ impl Disk {
             random: SplitMix64::new(0),
             write_back: None,
             calls: CallLog::default(),
-            attached: false,
+            holders: Holders::Nobody,
             cache: image.clone(),
             epoch: Epoch::first(image),
             uncertain: BTreeSet::new(),

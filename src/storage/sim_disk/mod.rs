@@ -9,6 +9,7 @@ mod crash_states;
 mod disk;
 mod epoch;
 mod faults;
+mod holders;
 mod image;
 mod random;
 mod sim_storage;
@@ -28,8 +29,9 @@ pub use faults::FaultPlan;
 pub use image::SimImage;
 
 use self::disk::Disk;
+use self::holders::Holders;
 use self::sim_storage::{SimStorage, lock};
-use super::Storage;
+use super::{Access, Storage};
 
 /// A disk in memory that can fail in every way that a real one may.
 ///
@@ -42,7 +44,8 @@ use super::Storage;
 /// * what is **durable** ([`durable_image`](SimDisk::durable_image)): the cache as it was at the last successful
 ///   barrier. Of everything since, a power cut leaves any part.
 ///
-/// Handles are cheap to clone and name the same disk. A pager that is open on it holds an exclusive lock.
+/// Handles are cheap to clone and name the same disk. A pager that is open on it holds an exclusive lock, one that only
+/// reads a shared one.
 ///
 /// ```
 /// use diptych::{SimDisk, SimImage};
@@ -155,7 +158,7 @@ impl SimDisk {
     /// Whether a pager is open on this disk.
     #[must_use]
     pub fn is_attached(&self) -> bool {
-        self.lock().attached
+        self.lock().holders != Holders::Nobody
     }
 
     /// What the page cache holds: what a process leaves that is killed, while the machine goes on.
@@ -213,7 +216,15 @@ impl SimDisk {
     /// # Errors
     /// `Locked` if another one holds it; `Io` if a plan says so.
     pub(crate) fn attach(&self) -> crate::error::Result<Box<dyn Storage>> {
-        Ok(Box::new(SimStorage::attach(&self.disk)?))
+        Ok(Box::new(SimStorage::attach(&self.disk, Access::Write)?))
+    }
+
+    /// Opens the disk for reading, beside others who do so.
+    ///
+    /// # Errors
+    /// `Locked` if one holds it that writes; `Io` if a plan says so.
+    pub(crate) fn attach_read_only(&self) -> crate::error::Result<Box<dyn Storage>> {
+        Ok(Box::new(SimStorage::attach(&self.disk, Access::Read)?))
     }
 
     /// Makes the file that an empty disk lacks, `len` bytes that begin with `reserved` and go on with zeros, and opens
@@ -248,7 +259,7 @@ impl fmt::Debug for SimDisk {
         if let Ok(disk) = self.disk.try_lock() {
             shown.field("len", &disk.cache().len());
             shown.field("epoch", &disk.epoch_index());
-            shown.field("attached", &disk.attached);
+            shown.field("attached", &(disk.holders != Holders::Nobody));
         }
         shown.finish_non_exhaustive()
     }
@@ -331,6 +342,26 @@ mod tests {
         storage.barrier(&mut region, Barrier::Bytes).expect("only one fails");
         assert_eq!([byte(&disk.durable_image(), 0), byte(&disk.durable_image(), 512)], [0, 1]);
         assert_eq!(disk.epoch(2).expect("it goes on").dirty_sectors(), [0]);
+    }
+
+    #[test]
+    fn a_disk_that_is_opened_for_reading_refuses_every_call_that_would_change_something() {
+        let (disk, storage, region) = opened(4096);
+        drop((storage, region));
+        let mut storage = disk.attach_read_only().expect("nobody holds it");
+        let mut region = storage.map(4096, 4096).expect("it fits");
+        for refused in [
+            storage.write_at(&mut region, &[&[1; 512]], 0),
+            storage.grow(&mut region, 8192, false),
+            storage.cut(&mut region, 0),
+            storage.allocate(0, 4096),
+            storage.remove(),
+            storage.barrier(&mut region, Barrier::Bytes),
+            storage.sync_directory(),
+        ] {
+            assert_eq!(refused.expect_err("it is refused").kind(), io::ErrorKind::PermissionDenied);
+        }
+        assert_eq!(disk.cached_image().len(), 4096);
     }
 
     #[test]

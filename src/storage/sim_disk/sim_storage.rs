@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::super::{Barrier, Region, Storage};
+use super::super::{Access, Barrier, Region, Storage};
 use super::calls::CallKind;
 use super::disk::Disk;
 use super::faults::media_error;
@@ -21,26 +21,26 @@ pub(super) fn lock(disk: &Mutex<Disk>) -> MutexGuard<'_, Disk> {
     disk.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A simulated disk opened for the engine. Holds the exclusive lock until it is dropped.
+/// A simulated disk opened for the engine. Holds the lock until it is dropped.
 pub(super) struct SimStorage {
+    access: Access,
     disk: Arc<Mutex<Disk>>,
 }
 
 impl SimStorage {
-    pub(super) fn attach(disk: &Arc<Mutex<Disk>>) -> Result<SimStorage> {
+    pub(super) fn attach(disk: &Arc<Mutex<Disk>>, access: Access) -> Result<SimStorage> {
         let mut state = lock(disk);
-        let held = state.attached;
+        let with_this = state.holders.with(access);
         let locked = state.call(CallKind::Lock, (0, 0), |_, fault| match fault {
             Some(fault) => Err(fault.error),
-            None if held => Err(io::ErrorKind::WouldBlock.into()),
-            None => Ok(()),
+            None => with_this.ok_or(io::ErrorKind::WouldBlock.into()),
         });
         match locked {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(Error::Locked { path: PATH.into() }),
             Err(error) => return Err(Error::io("lock", Path::new(PATH), error)),
-            Ok(()) => state.attached = true,
+            Ok(holders) => state.holders = holders,
         }
-        Ok(SimStorage { disk: Arc::clone(disk) })
+        Ok(SimStorage { access, disk: Arc::clone(disk) })
     }
 
     pub(super) fn create(disk: &Arc<Mutex<Disk>>, reserved: &[u8], len: u64, sparse: bool) -> Result<SimStorage> {
@@ -49,7 +49,7 @@ impl SimStorage {
         if !lock(disk).cache().is_empty() {
             return Err(failed(io::ErrorKind::AlreadyExists.into()));
         }
-        let storage = SimStorage::attach(disk)?;
+        let storage = SimStorage::attach(disk, Access::Write)?;
         let mut image = SimImage::from(reserved);
         image.set_len(len);
         lock(disk).create(image, sparse).map_err(failed)?;
@@ -59,7 +59,8 @@ impl SimStorage {
 
 impl Drop for SimStorage {
     fn drop(&mut self) {
-        lock(&self.disk).attached = false;
+        let mut disk = lock(&self.disk);
+        disk.holders = disk.holders.without_one();
     }
 }
 
@@ -121,6 +122,7 @@ impl Storage for SimStorage {
     }
 
     fn write_at(&mut self, region: &mut Region, parts: &[&[u8]], offset: u64) -> io::Result<()> {
+        self.access.check_write()?;
         let len = parts.iter().map(|part| part.len()).sum();
         let mut disk = lock(&self.disk);
         disk.notice_stores_sometimes(region);
@@ -149,6 +151,7 @@ impl Storage for SimStorage {
     }
 
     fn grow(&mut self, region: &mut Region, len: u64, sparse: bool) -> io::Result<()> {
+        self.access.check_write()?;
         let shown = region.len();
         assert!(len > shown, "the engine grows from {shown} to {len} bytes");
         let mut disk = lock(&self.disk);
@@ -168,6 +171,7 @@ impl Storage for SimStorage {
     }
 
     fn cut(&mut self, region: &mut Region, len: u64) -> io::Result<()> {
+        self.access.check_write()?;
         assert!(len <= region.len(), "the engine cuts from {} to {len} bytes", region.len());
         let mut disk = lock(&self.disk);
         disk.notice_stores_sometimes(region);
@@ -183,6 +187,7 @@ impl Storage for SimStorage {
     }
 
     fn allocate(&mut self, offset: u64, len: u64) -> io::Result<()> {
+        self.access.check_write()?;
         lock(&self.disk).call(CallKind::Allocate, (offset, len), |disk, fault| {
             let total = disk.cache().len();
             fault.map_or_else(|| disk.space.fill(offset, len, total), |fault| Err(fault.error))
@@ -195,6 +200,7 @@ impl Storage for SimStorage {
     }
 
     fn remove(&mut self) -> io::Result<()> {
+        self.access.check_write()?;
         lock(&self.disk).remove();
         Ok(())
     }
@@ -204,6 +210,7 @@ impl Storage for SimStorage {
     }
 
     fn barrier(&mut self, region: &mut Region, barrier: Barrier) -> io::Result<()> {
+        self.access.check_write()?;
         let mut disk = lock(&self.disk);
         disk.notice_stores(region);
         let len = disk.cache().len();
@@ -211,6 +218,7 @@ impl Storage for SimStorage {
     }
 
     fn sync_directory(&mut self) -> io::Result<()> {
+        self.access.check_write()?;
         lock(&self.disk)
             .call(CallKind::SyncDirectory, (0, 0), |_, fault| fault.map_or(Ok(()), |fault| Err(fault.error)))
     }

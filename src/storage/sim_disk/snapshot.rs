@@ -9,6 +9,7 @@ use super::disk::Disk;
 use super::image::{SimImage, wide};
 use super::sim_storage::{PATH, SimStorage, lock};
 use crate::error::{Error, Result};
+use crate::storage::Access;
 use crate::storage::copy::{Content, Copied, CopyFailure, Progress, Source};
 
 impl SimDisk {
@@ -34,7 +35,7 @@ impl SimDisk {
             return Err(failed(io::Error::from(io::ErrorKind::AlreadyExists).into()));
         }
         // Holds the lock of the disk until the copy is there.
-        let _attached = SimStorage::attach(&self.disk)?;
+        let _attached = SimStorage::attach(&self.disk, Access::Write)?;
         let copied = self.fill(source, content, progress);
         if copied.is_err() {
             self.lock().space.cut(0);
