@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::block::Block;
-use crate::engine::{Engine, EngineOptions, Owned, Verification, tests};
+use crate::engine::{Engine, EngineOptions, Owned, Recovery, Verification, tests};
 use crate::error::{Error, Result};
 use crate::format::{HEADER_LEN, MAX_GENERATION, MIN_PAGE_SIZE};
 use crate::storage::{CallKind, SimDisk, SimImage};
@@ -186,9 +186,33 @@ fn message(panic: &(dyn std::any::Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message")
 }
 
+/// Opened for reading, the file shows, reports or refuses the same, and stays as it is.
+fn read_only(start: &Start, image: &SimImage, options: EngineOptions) -> Result<(), String> {
+    let [disk, other] = [(); 2].map(|()| SimDisk::from_image(image.clone()));
+    let read = Engine::open_read_only(disk.attach_read_only().expect("nobody holds it"), start.page_size, options);
+    let written = Engine::open(other.attach().expect("nobody holds it"), start.page_size, options);
+    match (&read, &written) {
+        (Ok(read), Ok(written)) => {
+            ensure(Shown::of(read) == Shown::of(written), || "a reader is shown something else".to_owned())?;
+            let would_be = Recovery { durable: true, ..read.recovery().clone() };
+            ensure(would_be == *written.recovery(), || format!("a reader is told {would_be:?}"))?;
+            ensure(read.check() == written.check(), || format!("a check of a reader finds {:?}", read.check()))?;
+        }
+        (Err(read), Err(written)) => {
+            ensure(read.to_string() == written.to_string(), || format!("a reader is refused with {read}"))?;
+        }
+        _ => return Err(format!("for reading: {:?}, for writing: {:?}", read.is_ok(), written.is_ok())),
+    }
+    drop(read);
+    ensure(disk.cached_image() == *image, || "opening for reading changes bytes".to_owned())
+}
+
 fn run(start: &Start, disk: &SimDisk, image: &SimImage, expect: Expect, number: u64) -> Result<Became, String> {
     let take_older = matches!(expect, Expect::RightOrOlder);
     let options = EngineOptions { take_older, ..options() };
+    if number.is_multiple_of(4) {
+        read_only(start, image, options)?;
+    }
     let opened = Engine::open(disk.attach().expect("nobody holds it"), start.page_size, options);
     // Each walk reads a block or a page once; the reserved region and the pages that prove a commit come on top.
     let places = image.len() / u64::try_from(MIN_PAGE_SIZE).expect("a small number") + 1;
