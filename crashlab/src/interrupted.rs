@@ -56,7 +56,7 @@ impl<'a> Interrupted<'a> {
     pub fn failed(disk: &SimDisk, first: usize, before: &'a Model, after: &'a Model) -> Self {
         let epochs = first..disk.epoch_count();
         let disk = disk.clone();
-        let (before, after) = (before.durable(), after.durable());
+        let after = after.durable();
         Interrupted { disk, epochs, before, after, returned: before, reached: 0, earlier: Vec::new(), damaged: 0 }
     }
 

@@ -132,7 +132,7 @@ impl Search {
             Ok(recovery) => {
                 self.tally.recovered += 1;
                 self.tally.adopted += u64::from(recovery.adopted);
-                let (before, after) = (left.before.generation, left.after.generation);
+                let (before, after) = (left.before.durable().generation, left.after.generation);
                 self.tally.fell_back += u64::from(before != after && recovery.generation.to_u64() == before);
                 if left.fingerprint.is_multiple_of(RECOVERIES) {
                     self.crash_recovery::<P>(left);

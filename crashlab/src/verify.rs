@@ -38,6 +38,7 @@ pub fn verify_once<const P: usize>(
     after: &Model,
     damaged: usize,
 ) -> (SimDisk, Recovery) {
+    let waiting = before;
     let (before, after) = (before.durable(), after.durable());
     let found = image.clone();
     let disk = SimDisk::from_image(image);
@@ -51,15 +52,23 @@ pub fn verify_once<const P: usize>(
     let rebuilt = recovery.adopted && recovery.voided.contains(&Block::Slot(1));
     assert!(!rebuilt, "no slot is whole");
     let generation = pager.generation().to_u64();
-    let between = Model { generation, ..after.clone() };
+    // Where an operation is more than one commit, the first one makes durable what waits, if anything does, and those behind
+    // the one that shows change nothing that does.
+    let between =
+        Model { generation, beneath: None, ..if generation == waiting.generation { waiting } else { after }.clone() };
     let model = match generation {
         _ if generation == after.generation => after,
         _ if generation == before.generation => before,
-        // Where an operation is more than one commit, those behind the first change nothing that shows.
         _ if (before.generation..after.generation).contains(&generation) => &between,
         _ => panic!("generation {generation} is neither {} nor {}", before.generation, after.generation),
     };
-    compare(&pager, model, &unsettled(before, after, generation), damaged);
+    let reached = if generation < after.generation { &between } else { after };
+    compare(
+        &pager,
+        model,
+        &unsettled(before, if generation > before.generation { reached } else { after }, generation),
+        damaged,
+    );
     assert_eq!(pager.check(), [], "a check finds nothing");
     drop(pager);
     let settled = disk.cached_image();
