@@ -140,6 +140,10 @@ impl Engine {
         }
         let durability = self.durability_of(&stage);
         let keeps_places = stage.keeps_places;
+        assert!(
+            !keeps_places || durability != Durability::None,
+            "what a compaction takes away is the durable state's (I1)"
+        );
         let (mut state, freed, mut contents) = stage.into_commit();
         assert_eq!(
             state.generation, self.live.generation,
