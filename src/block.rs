@@ -79,6 +79,11 @@ pub enum Block {
         /// The raw value of its `ProtectedPageId`.
         id: u64,
     },
+    /// A page that a table keeps something in.
+    TablePage {
+        /// One more than its place in the directory, as the id of a protected page is.
+        id: u64,
+    },
     /// A regular page.
     RegularPage,
 }
@@ -93,6 +98,7 @@ impl fmt::Display for Block {
             Block::FreeMapLeaf { index } => write!(f, "free-map leaf {index}"),
             Block::DirectoryNode { level, index } => write!(f, "directory node {index} of level {level}"),
             Block::ProtectedPage { id } => write!(f, "protected page {id}"),
+            Block::TablePage { id } => write!(f, "table page {id}"),
             Block::RegularPage => f.write_str("regular page"),
         }
     }

@@ -163,6 +163,13 @@ pub enum Error {
         id: u64,
     },
 
+    /// The id names no table: never made, or freed.
+    #[error("table {id} does not exist")]
+    NoSuchTable {
+        /// The raw value of the id.
+        id: u64,
+    },
+
     /// The id names no sub-page of the map: never allocated, freed, of a page that the map has no sub-pages in, or no id that
     /// was ever handed out.
     #[error("sub-page {id} (slot {slot} of page {page}) is not allocated")]

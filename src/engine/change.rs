@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::format::HEADER_LEN;
 use crate::storage::Barrier;
 
+use super::entries::{EntryKind, no_such_twin};
 use super::free_map::Runs;
 use super::geometry::to_index;
 use super::live::Live;
@@ -61,12 +62,17 @@ impl Engine {
 
     /// Takes protected pages, all of them or none. They hold zeros.
     pub(crate) fn alloc_protected(&mut self, stage: &mut Stage, count: u64) -> Result<Vec<u64>> {
+        self.alloc_twins(stage, EntryKind::Protected, count)
+    }
+
+    /// Takes twins, all of them or none. They hold zeros.
+    pub(super) fn alloc_twins(&mut self, stage: &mut Stage, kind: EntryKind, count: u64) -> Result<Vec<u64>> {
         let pages = count.saturating_mul(2);
         let mut indexes = self.room_for(stage, to_index(count), pages)?;
         self.with_growth(stage, pages, |state, geometry| {
             indexes.clear();
             for _ in 0..count {
-                indexes.push(state.take_protected(geometry)?);
+                indexes.push(state.take_twin(geometry, kind)?);
             }
             Some(())
         })?;
@@ -194,10 +200,14 @@ impl Engine {
     }
 
     fn check_staged_protected(&self, stage: &Stage, index: u64) -> Result<()> {
-        if stage.state.protected(index).is_some() && !stage.is_freed(Owned::Protected(index)) {
+        self.check_staged_twin(stage, EntryKind::Protected, index)
+    }
+
+    pub(super) fn check_staged_twin(&self, stage: &Stage, kind: EntryKind, index: u64) -> Result<()> {
+        if stage.state.has_entry(kind, index) && !stage.is_freed(Owned::Protected(index)) {
             return Ok(());
         }
-        Err(Error::NoSuchProtectedPage { id: index.saturating_add(1) })
+        Err(no_such_twin(kind, index))
     }
 
     /// Frees regular pages, all of them or none.
@@ -211,10 +221,15 @@ impl Engine {
 
     /// Frees protected pages, all of them or none.
     pub(crate) fn free_protected(&self, stage: &mut Stage, indexes: &[u64]) -> Result<()> {
+        self.free_twins(stage, EntryKind::Protected, indexes)
+    }
+
+    /// Frees twins of one kind, all of them or none.
+    pub(super) fn free_twins(&self, stage: &mut Stage, kind: EntryKind, indexes: &[u64]) -> Result<()> {
         self.check_usable()?;
-        indexes.iter().try_for_each(|index| self.check_staged_protected(stage, *index))?;
+        indexes.iter().try_for_each(|index| self.check_staged_twin(stage, kind, *index))?;
         check_no_duplicates(indexes, |index| index + 1)?;
-        indexes.iter().for_each(|index| stage.free_protected(&self.live, *index));
+        indexes.iter().for_each(|index| stage.free_twin(&self.live, *index));
         Ok(())
     }
 
@@ -231,11 +246,16 @@ impl Engine {
 
     /// A protected page as the transaction sees it.
     pub(crate) fn staged_protected<'a>(&'a self, stage: &'a Stage, index: u64) -> Result<&'a [u8]> {
-        self.check_staged_protected(stage, index)?;
+        self.staged_twin(stage, EntryKind::Protected, index)
+    }
+
+    /// A twin as the transaction sees it.
+    pub(super) fn staged_twin<'a>(&'a self, stage: &'a Stage, kind: EntryKind, index: u64) -> Result<&'a [u8]> {
+        self.check_staged_twin(stage, kind, index)?;
         match stage.content(Owned::Protected(index)) {
             Some(Content::Bytes(buffer)) => Ok(buffer.as_bytes()),
             Some(Content::Zeros) => Ok(self.zero_page()),
-            None => self.protected(index),
+            None => self.twin_content(kind, index),
         }
     }
 

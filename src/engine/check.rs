@@ -13,6 +13,7 @@ use crate::format::{
 };
 
 use super::Engine;
+use super::entries::is_page;
 use super::reader::{Parent, os_error};
 use super::recovery::slot_block;
 use super::reserved::reserved_offset;
@@ -81,9 +82,9 @@ impl Engine {
             self.check_twin(&mut findings, block, &entry, &mut page);
         }
         // What commits that wait have written. Their leaves and nodes are in memory alone.
-        let waits = |(_, entry): &(u64, TwinEntry)| entry.generation > self.durable().generation;
-        for (index, entry) in self.live.directory.iter().filter(waits) {
-            self.check_twin(&mut findings, Block::ProtectedPage { id: index + 1 }, &entry, &mut page);
+        let waits = |(_, entry): &(Block, TwinEntry)| entry.generation > self.durable().generation;
+        for (block, entry) in self.live.pages().filter(waits) {
+            self.check_twin(&mut findings, block, &entry, &mut page);
         }
         let reader = self.reader();
         let metadata = Block::Metadata(self.root.copy);
@@ -238,8 +239,8 @@ impl Engine {
     fn check_twin(&self, findings: &mut Findings, block: Block, entry: &TwinEntry, page: &mut [u8]) {
         let at = entry.live_page();
         let reader = self.reader();
-        if let Block::ProtectedPage { id } = block {
-            if let Err(error) = reader.verify_protected(id - 1, entry, page) {
+        if is_page(block) {
+            if let Err(error) = reader.verify_page(block, entry, page) {
                 findings.error(block, at, error);
             }
             return;

@@ -28,6 +28,7 @@ use crate::error::{Error, Result};
 use crate::format::{ChangeRows, MAX_GENERATION, SLOT_OFFSETS, Slot};
 use crate::storage::Barrier;
 
+use super::entries::EntryKind;
 use super::free_map::Runs;
 use super::geometry::to_index;
 use super::group::Group;
@@ -168,7 +169,10 @@ impl Engine {
             Owned::Protected(index) => Some(*index),
             Owned::Page(_) | Owned::Copy(_) => None,
         });
-        self.shown.make_room(last.map_or(0, |last| last + 1), state.counts.protected);
+        for kind in EntryKind::ALL {
+            let (end, most) = (last.map_or(0, |last| last + 1), state.most_entries(kind));
+            self.shown_of_mut(kind).make_room(if most == 0 { 0 } else { end }, most);
+        }
         let regular = self.regular_pages(&contents);
         if let Some(base) = base {
             // The durable state has these pages free as well, so they need not wait for anything.
@@ -297,7 +301,7 @@ impl Engine {
     fn begin_rewriting(&mut self, copies: &Copies<'_>) {
         if !copies.rewritten.is_empty() && !is_planted(Mistake::RewritingDoesNotPoison) {
             self.poisoned = true;
-            copies.rewritten.iter().for_each(|index| self.shown.forget(*index));
+            copies.rewritten.iter().for_each(|index| self.forget_shown(*index));
         }
     }
 
@@ -384,11 +388,12 @@ impl Engine {
     /// Makes a state the one that readers see. Cannot fail.
     fn show(&mut self, state: State, contents: &BTreeMap<Owned, Content>) {
         for index in state.directory.entries_changed_since(&self.live.directory) {
-            self.shown.forget(index);
+            self.forget_shown(index);
         }
         for owned in contents.keys() {
             if let Owned::Protected(index) = *owned {
-                self.shown.set(index, state.directory.get(index).live_page());
+                let entry = state.directory.get(index);
+                self.shown_of(state.kind_of(&entry)).set(index, entry.live_page());
             }
         }
         self.live.turn_over(state);

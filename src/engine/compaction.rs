@@ -184,22 +184,23 @@ impl Engine {
     /// behind. A page whose live copy is damaged stays.
     fn move_protected(&self, stage: &mut Stage, end: u64, index: u64, entry: TwinEntry) -> Result<bool> {
         let spare = entry.live.other().index();
+        let kind = stage.state.kind_of(&entry);
         let place = if entry.copies[spare] < end {
             None
         } else {
-            let Some(page) = stage.state.take_before(self.geometry, end, 1, entry.live_page()) else {
+            let Some(page) = stage.state.take_before(self.geometry, end, 1, entry.live_page(), kind.page_kind()) else {
                 return Ok(false);
             };
             Some(page)
         };
         if entry.live_page() >= end {
-            let staged =
-                stage.contents_mut([Owned::Protected(index)], |_| self.protected(index).map(PageBuffer::copy_of));
+            let staged = stage
+                .contents_mut([Owned::Protected(index)], |_| self.twin_content(kind, index).map(PageBuffer::copy_of));
             match staged.map(drop) {
                 Ok(()) => {}
                 Err(Error::Corrupt { .. }) if place.is_some() => {}
                 Err(error) => {
-                    place.into_iter().for_each(|page| stage.state.release(page, PageKind::Engine));
+                    place.into_iter().for_each(|page| stage.state.release(page, kind.page_kind()));
                     return if matches!(error, Error::Corrupt { .. }) { Ok(false) } else { Err(error) };
                 }
             }
@@ -245,7 +246,7 @@ fn move_spare(stage: &mut Stage, geometry: Geometry, end: u64, entry: &TwinEntry
     if old < end {
         return Some(*entry);
     }
-    let page = stage.state.take_before(geometry, end, len, entry.live_page())?;
+    let page = stage.state.take_before(geometry, end, len, entry.live_page(), PageKind::Engine)?;
     (old..old + len).for_each(|page| stage.give_up(page));
     let mut moved = *entry;
     moved.copies[spare] = page;

@@ -69,8 +69,8 @@ impl Owned {
     pub(super) fn is_in(self, state: &State) -> bool {
         match self {
             Owned::Page(page) => state.free_map.kind(page) == PageKind::Regular,
-            Owned::Protected(index) => state.is_protected(index),
-            Owned::Copy(page) => state.free_map.kind(page) == PageKind::Engine,
+            Owned::Protected(index) => state.twin(index).is_some(),
+            Owned::Copy(page) => matches!(state.free_map.kind(page), PageKind::Engine | PageKind::TableOwned),
         }
     }
 

@@ -20,6 +20,7 @@ mod check;
 mod checkpoint;
 mod commit;
 mod compaction;
+mod entries;
 mod free_map;
 mod geometry;
 mod group;
@@ -43,6 +44,7 @@ mod snapshot;
 mod sparse_tree;
 mod stage;
 mod state;
+mod table_pages;
 mod twin_table;
 mod waiting;
 mod walk;
@@ -70,6 +72,7 @@ pub(crate) use stage::{Owned, SavepointToken, Stage};
 pub(crate) use state::State;
 
 use change::is_out_of_space;
+use entries::{EntryKind, no_such_twin};
 use group::Group;
 use live::Live;
 #[cfg(diptych_planted)]
@@ -119,6 +122,8 @@ pub(crate) struct Engine {
     root: Root,
     /// Protected pages whose live copy was verified or written since the file was opened.
     shown: Shown,
+    /// The same of pages of tables: apart, so that no id of a protected page leads to one.
+    shown_tables: Shown,
     unsynced: Unsynced,
     /// I5: what is durable is not known.
     poisoned: bool,
@@ -217,39 +222,63 @@ impl Engine {
         Ok(self.region.disjoint_mut(offsets, self.geometry.page_len()))
     }
 
+    /// The live content of a twin, verified as the options say.
+    fn twin_content(&self, kind: EntryKind, index: u64) -> Result<&[u8]> {
+        Ok(self.page_bytes(self.verified_page(kind, index)?))
+    }
+
     /// The live content of a protected page, verified as the options say.
     pub(crate) fn protected(&self, index: u64) -> Result<&[u8]> {
-        Ok(self.page_bytes(self.verified_page(index)?))
+        self.twin_content(EntryKind::Protected, index)
     }
 
     /// The same for a caller that knew the page size, `N`, when it was compiled.
     #[inline]
     pub(crate) fn protected_array<const N: usize>(&self, index: u64) -> Result<&[u8; N]> {
         debug_assert_eq!(N, self.geometry.page_len(), "a pager is of the page size of its engine");
-        Ok(self.region.array(self.verified_page(index)?))
+        Ok(self.region.array(self.verified_page(EntryKind::Protected, index)?))
     }
 
-    /// The page of the live copy of a protected page.
+    /// The page of the live copy of a twin of this kind.
     #[inline]
-    fn verified_page(&self, index: u64) -> Result<u64> {
-        match self.shown.get(index) {
+    fn verified_page(&self, kind: EntryKind, index: u64) -> Result<u64> {
+        match self.shown_of(kind).get(index) {
             Some(page) => Ok(page),
-            None => self.verify(index),
+            None => self.verify(kind, index),
         }
+    }
+
+    #[inline]
+    fn shown_of(&self, kind: EntryKind) -> &Shown {
+        match kind {
+            EntryKind::Protected => &self.shown,
+            EntryKind::Table => &self.shown_tables,
+        }
+    }
+
+    fn shown_of_mut(&mut self, kind: EntryKind) -> &mut Shown {
+        match kind {
+            EntryKind::Protected => &mut self.shown,
+            EntryKind::Table => &mut self.shown_tables,
+        }
+    }
+
+    fn forget_shown(&self, index: u64) {
+        EntryKind::ALL.into_iter().for_each(|kind| self.shown_of(kind).forget(index));
     }
 
     /// What the options ask for before a page is looked at that is not known to be good.
     #[cold]
-    fn verify(&self, index: u64) -> Result<u64> {
-        let Some(entry) = self.live.protected(index) else {
-            return Err(no_such_protected_page(index));
+    fn verify(&self, kind: EntryKind, index: u64) -> Result<u64> {
+        let Some(entry) = self.live.entry(kind, index) else {
+            return Err(no_such_twin(kind, index));
         };
         if self.options.verification != Verification::Never {
             // A positioned read fails where a load through the map would be a SIGBUS.
             let mut scratch = vec![0; self.geometry.page_len()];
-            self.reader().verify_protected(index, &entry, &mut scratch)?;
+            self.reader().verify_page(kind.block(index), &entry, &mut scratch)?;
         }
-        self.shown.set(index, entry.live_page());
+        self.shown_of(kind).set(index, entry.live_page());
         Ok(entry.live_page())
     }
 
@@ -314,11 +343,6 @@ impl Drop for Engine {
             let _ = self.cut_tail();
         }
     }
-}
-
-#[cold]
-fn no_such_protected_page(index: u64) -> Error {
-    Error::NoSuchProtectedPage { id: index.saturating_add(1) }
 }
 
 /// Why an id names no regular page.

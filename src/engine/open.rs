@@ -15,6 +15,7 @@ use crate::format::{
 use crate::ids::Generation;
 use crate::storage::{Barrier, Region, Storage};
 
+use super::entries::{EntryKind, is_page};
 use super::geometry::Geometry;
 use super::live::Live;
 use super::new_file::{NewFile, slot_of};
@@ -133,6 +134,7 @@ impl Engine {
         // Where it cannot be told, space is allocated once more than needed.
         let remembers = options.verification != Verification::Always;
         let may_have_holes = options.sparse || storage.has_holes().unwrap_or(true);
+        let shown = |kind| Shown::with_room(remembers, live.directory_end(), live.most_entries(kind));
         Engine {
             options,
             geometry: Geometry::new(identity.page_size),
@@ -145,7 +147,8 @@ impl Engine {
             has_tail: false,
             zero_pages: ZeroPages::default(),
             may_have_holes,
-            shown: Shown::with_room(remembers, live.protected_end(), live.counts.protected),
+            shown: shown(EntryKind::Protected),
+            shown_tables: shown(EntryKind::Table),
             live: Live::new(live),
             group: None,
             root,
@@ -222,7 +225,7 @@ impl Engine {
     fn write_generation_again(&mut self, list: Option<&RegularList>) -> Result<()> {
         let mut places: Vec<(u64, usize)> = Vec::new();
         for (block, entry) in self.live.twins().filter(|(_, entry)| entry.generation == self.live.generation) {
-            let len = if matches!(block, Block::ProtectedPage { .. }) { self.geometry.page_len() } else { BLOCK_LEN };
+            let len = if is_page(block) { self.geometry.page_len() } else { BLOCK_LEN };
             places.push((self.geometry.offset(entry.live_page()), len));
         }
         if let Some(RegularList::Listed(rows)) = list {

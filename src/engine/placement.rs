@@ -24,6 +24,7 @@ use crate::format::{LEAF_WORDS, PAGES_PER_LEAF};
 use super::Engine;
 use super::change::is_out_of_space;
 use super::commit::CopyWrite;
+use super::entries::EntryKind;
 use super::geometry::Geometry;
 use super::planted::{Mistake, is_planted};
 use super::state::State;
@@ -163,7 +164,9 @@ impl Engine {
         }
         let Some(spare) = spare else { return Ok(false) };
         move_to(spare, geometry, state, moving, &nodes);
-        self.zero_pages.remove(&state.handed_out_since(&self.live, PageKind::Engine));
+        for kind in EntryKind::ALL {
+            self.zero_pages.remove(&state.handed_out_since(&self.live, kind.page_kind()));
+        }
         Ok(true)
     }
 
@@ -185,7 +188,8 @@ fn move_to(mut spare: Spare, geometry: Geometry, state: &mut State, copies: Vec<
         let mut entry = state.directory.get(copy.index);
         let (live, other) = (entry.live.index(), entry.live.other().index());
         let Some(page) = spare.take(geometry, entry.copies[other]) else { continue };
-        given_up.push((std::mem::replace(&mut entry.copies[live], page), page));
+        let kind = state.kind_of(&entry).page_kind();
+        given_up.push((std::mem::replace(&mut entry.copies[live], page), page, kind));
         state.directory.set(copy.index, entry);
         copy.page = page;
     }
@@ -193,13 +197,13 @@ fn move_to(mut spare: Spare, geometry: Geometry, state: &mut State, copies: Vec<
         let mut entry = state.directory.node_entry(*node);
         let (to, other) = (entry.live.other().index(), entry.live.index());
         let Some(page) = spare.take(geometry, entry.copies[other]) else { continue };
-        given_up.push((std::mem::replace(&mut entry.copies[to], page), page));
+        given_up.push((std::mem::replace(&mut entry.copies[to], page), page, PageKind::Engine));
         state.directory.set_node_entry(*node, entry);
     }
-    for (_, page) in &given_up {
-        state.free_map.set(*page, PageKind::Engine);
+    for (_, page, kind) in &given_up {
+        state.free_map.set(*page, *kind);
     }
-    for (page, _) in given_up {
+    for (page, ..) in given_up {
         state.free_map.set(page, PageKind::Free);
     }
 }

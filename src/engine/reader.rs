@@ -13,6 +13,7 @@ use crate::format::{
 };
 use crate::storage::Storage;
 
+use super::entries::is_page;
 use super::geometry::Geometry;
 use super::planted::{Mistake, is_planted};
 use super::state::State;
@@ -109,16 +110,15 @@ impl<'a> Reader<'a> {
     fn check_checksum(&self, block: Block, entry: &TwinEntry, bytes: &[u8]) -> Result<()> {
         let found = self.key.checksum(bytes);
         let stale = matches!(block, Block::FreeMapLeaf { .. }) && is_planted(Mistake::StaleLeafAccepted)
-            || matches!(block, Block::ProtectedPage { .. }) && is_planted(Mistake::StaleProtectedPageAccepted);
+            || is_page(block) && is_planted(Mistake::StaleProtectedPageAccepted);
         if found == entry.checksum || stale {
             return Ok(());
         }
         Err(Defect { field: "checksum", expected: entry.checksum, found }.at(block, entry.live_page()))
     }
 
-    /// The content of a protected page, verified.
-    pub(super) fn verify_protected(&self, index: u64, entry: &TwinEntry, scratch: &mut [u8]) -> Result<()> {
-        let block = Block::ProtectedPage { id: index + 1 };
+    /// The content of a protected page, or of a page of a table, verified.
+    pub(super) fn verify_page(&self, block: Block, entry: &TwinEntry, scratch: &mut [u8]) -> Result<()> {
         self.read_copy(block, entry, scratch)?;
         self.check_checksum(block, entry, scratch)
     }
@@ -132,11 +132,11 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Whether the live copies of protected pages are there: those that a commit wrote, to prove it.
-    pub(super) fn prove_twins(&self, written: impl Iterator<Item = (u64, TwinEntry)>) -> Result<()> {
+    /// Whether the live copies of pages are there: those that a commit wrote, to prove it.
+    pub(super) fn prove_twins(&self, written: impl Iterator<Item = (Block, TwinEntry)>) -> Result<()> {
         let mut scratch = vec![0; self.geometry.page_len()];
-        for (index, entry) in written {
-            self.verify_protected(index, &entry, &mut scratch)?;
+        for (block, entry) in written {
+            self.verify_page(block, &entry, &mut scratch)?;
         }
         Ok(())
     }

@@ -225,7 +225,7 @@ impl Reserved {
         reader.check_owners(&root).map_err(failed)?;
         reader.check_list(&root, &metadata.regular_list).map_err(failed)?;
         if needs_proof && !is_planted(Mistake::AdoptionWithoutProof) {
-            let written = root.directory.iter().filter(|(_, entry)| entry.generation == root.generation);
+            let written = root.pages().filter(|(_, entry)| entry.generation == root.generation);
             reader.prove_twins(written).map_err(failed)?;
             if let Some(page) = reader.page_that_differs(&root, &metadata.regular_list).map_err(failed)? {
                 return Err(Walk::PageDiffers { page });
@@ -248,10 +248,13 @@ impl Reserved {
         }
         if needs_proof && !is_planted(Mistake::NewestCommitWithoutProof) {
             let proved = if slot.is_checkpoint() {
-                reader.prove_twins(live.directory.iter().filter(|(_, entry)| entry.generation == slot.generation))
+                reader.prove_twins(live.pages().filter(|(_, entry)| entry.generation == slot.generation))
             } else {
                 let written = slot.rows.entries_at(slot.generation);
-                reader.prove_twins(written.map(|index| (index, live.directory.get(index))))
+                reader.prove_twins(written.map(|index| {
+                    let entry = live.directory.get(index);
+                    (live.kind_of(&entry).block(index), entry)
+                }))
             };
             proved.map_err(|error| if error.is_io() { Walk::Unreadable(error) } else { Walk::Unproved(error) })?;
         }

@@ -23,7 +23,7 @@ impl Engine {
     /// Where a file without the free pages at its end would end. A file has no fewer pages than its last protected page has
     /// predecessors, freed ones included: no file names more than it has pages, and whoever opens one relies on it.
     pub(crate) fn end_of_use(&self) -> u64 {
-        self.live.free_map.end_of_use().max(self.geometry.first_page()).max(self.live.protected_end())
+        self.live.free_map.end_of_use().max(self.geometry.first_page()).max(self.live.directory_end())
     }
 
     /// Gives the free pages at the end back to the filesystem. Returns how many.

@@ -18,13 +18,14 @@ use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::ops::Range;
 
-use crate::block::{Block, PageKind};
+use crate::block::PageKind;
 use crate::error::Result;
 use crate::format::{BLOCK_LEN, LEAF_WORDS, PAGES_PER_LEAF, RegularList};
 use crate::storage::{Content, Ranges, Source};
 
 use super::Engine;
 use super::checkpoint::turn_over_blocks;
+use super::entries::is_page;
 use super::free_map::{FreeMap, Runs};
 use super::new_file::{metadata_of, reserved_of};
 use super::reader::Parent;
@@ -63,15 +64,15 @@ impl Engine {
         let (reader, parent) = (self.reader(), Parent { total_pages: state.total_pages, generation: state.generation });
         let mut scratch = [0; BLOCK_LEN];
         for (block, entry) in state.twins() {
-            let is_protected = matches!(block, Block::ProtectedPage { .. });
-            let run = if is_protected { 1 } else { self.geometry.pages_per_block() };
+            let is_page = is_page(block);
+            let run = if is_page { 1 } else { self.geometry.pages_per_block() };
             let live = entry.live_page();
             for page in entry.copies {
                 if page != live || anew.contains(&live) {
                     map.set_run(page..page + run, PageKind::Free);
                 }
             }
-            if !is_protected && !anew.contains(&live) {
+            if !is_page && !anew.contains(&live) {
                 reader.read_block(block, &entry, parent, &mut scratch)?;
             }
         }

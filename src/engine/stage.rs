@@ -23,12 +23,13 @@ use super::page_buffer::PageBuffer;
 use super::planted::{Mistake, is_planted};
 use super::state::State;
 
-/// What a content belongs to, and what can be freed: a regular page, or a protected page by its index.
+/// What a content belongs to, and what can be freed: a regular page, or a twin of the directory by its index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Owned {
     Page(u64),
+    /// A protected page, or a page of a table.
     Protected(u64),
-    /// A page of the engine's that a twin has left. It has no content of its own.
+    /// A page that a twin has left. It has no content of its own.
     Copy(u64),
 }
 
@@ -37,8 +38,8 @@ impl Owned {
     pub(super) fn release_from(self, state: &mut State) {
         match self {
             Owned::Page(page) => state.release(page, PageKind::Regular),
-            Owned::Protected(index) => state.release_protected(index),
-            Owned::Copy(page) => state.release(page, PageKind::Engine),
+            Owned::Protected(index) => state.release_twin(index),
+            Owned::Copy(page) => state.release(page, state.free_map.kind(page)),
         }
     }
 }
@@ -169,17 +170,17 @@ impl Stage {
         }
     }
 
-    /// Frees a protected page that is there and not freed already.
-    pub(super) fn free_protected(&mut self, live: &State, index: u64) {
+    /// Frees a twin that is there and not freed already.
+    pub(super) fn free_twin(&mut self, live: &State, index: u64) {
         self.drop_content(Owned::Protected(index));
-        if live.protected(index).is_none() {
-            self.state.release_protected(index);
+        if live.twin(index).is_none() {
+            self.state.release_twin(index);
         } else {
             self.push_freed(Owned::Protected(index));
         }
     }
 
-    /// Frees a page of the engine's that a twin has left.
+    /// Frees a page that a twin has left.
     pub(super) fn give_up(&mut self, page: u64) {
         self.push_freed(Owned::Copy(page));
     }

@@ -14,7 +14,7 @@
 
 use std::convert::Infallible;
 
-use crate::block::{Block, PageKind};
+use crate::block::PageKind;
 use crate::format::{
     Defect, HEADER_LEN, LEAF_WORDS, MAX_TABLE_HEIGHT, PAGES_PER_LEAF, PageCounts, Slot, TableKind, TwinEntry,
 };
@@ -37,7 +37,7 @@ pub(crate) struct State {
     pub(super) free_map: FreeMap,
     /// Where the copies of the free map's leaves lie.
     pub(super) leaf_table: TwinTable,
-    /// Where the copies of the protected pages lie; index 0 is the protected page with id 1.
+    /// Where the copies of the [protected pages and pages of tables](super::entries) lie; index 0 is the protected page with id 1.
     pub(super) directory: TwinTable,
 }
 
@@ -81,24 +81,9 @@ impl State {
         if page < geometry.first_page() { PageKind::Engine } else { self.free_map.kind(page) }
     }
 
-    /// Whether there is a protected page with this index.
-    pub(crate) fn is_protected(&self, index: u64) -> bool {
-        self.protected(index).is_some()
-    }
-
-    /// The entry of a protected page, if there is one.
-    pub(super) fn protected(&self, index: u64) -> Option<TwinEntry> {
-        Some(self.directory.get(index)).filter(|entry| !entry.is_empty())
-    }
-
-    /// The index behind the last protected page.
-    pub(super) fn protected_end(&self) -> u64 {
-        self.directory.end()
-    }
-
     /// Pages of each kind, counted in the leaves and in the directory, whatever the totals say.
     pub(super) fn counted(&self) -> PageCounts {
-        let nothing = PageCounts { protected: self.directory.count(), ..PageCounts::default() };
+        let nothing = PageCounts { protected: self.counted_protected(), ..PageCounts::default() };
         self.free_map.leaves().fold(nothing, |found, (_, leaf)| found.plus(leaf.counts()))
     }
 
@@ -119,11 +104,6 @@ impl State {
             }
             (leaf, first) = (index + 1, 0);
         }
-    }
-
-    /// The first protected page at or behind an index.
-    pub(crate) fn next_protected(&self, from: u64) -> Option<u64> {
-        self.directory.next(from).map(|(index, _)| index)
     }
 
     fn count_of(&mut self, kind: PageKind) -> &mut u64 {
@@ -233,7 +213,7 @@ impl State {
     }
 
     /// Takes the lowest free pages at or behind `from`, one or an aligned block, touching leaves on the way.
-    fn take(&mut self, geometry: Geometry, from: u64, len: u64, kind: PageKind) -> Option<u64> {
+    pub(super) fn take(&mut self, geometry: Geometry, from: u64, len: u64, kind: PageKind) -> Option<u64> {
         loop {
             let within = from.max(geometry.first_page())..self.usable_end(geometry);
             let page = if len == 1 {
@@ -259,28 +239,25 @@ impl State {
     }
 
     /// Takes the lowest free page, or block, of which `page` is not a part, if it lies before `end`.
-    pub(super) fn take_before(&mut self, geometry: Geometry, end: u64, len: u64, page: u64) -> Option<u64> {
-        let mut taken = self.take(geometry, 0, len, PageKind::Engine)?;
+    pub(super) fn take_before(
+        &mut self,
+        geometry: Geometry,
+        end: u64,
+        len: u64,
+        page: u64,
+        kind: PageKind,
+    ) -> Option<u64> {
+        let mut taken = self.take(geometry, 0, len, kind)?;
         if geometry.next_block(taken) == geometry.next_block(page) {
-            let other = self.take(geometry, geometry.next_block(page), len, PageKind::Engine);
-            (taken..taken + len).for_each(|page| self.release(page, PageKind::Engine));
+            let other = self.take(geometry, geometry.next_block(page), len, kind);
+            (taken..taken + len).for_each(|page| self.release(page, kind));
             taken = other?;
         }
         if taken + len > end {
-            (taken..taken + len).for_each(|page| self.release(page, PageKind::Engine));
+            (taken..taken + len).for_each(|page| self.release(page, kind));
             return None;
         }
         Some(taken)
-    }
-
-    /// Takes two pages for the copies of a protected page, never in one block: a torn block spoils one of them at most.
-    pub(super) fn take_twin(&mut self, geometry: Geometry) -> Option<[u64; 2]> {
-        let a = self.take(geometry, 0, 1, PageKind::Engine)?;
-        let Some(b) = self.take(geometry, geometry.next_block(a), 1, PageKind::Engine) else {
-            self.release(a, PageKind::Engine);
-            return None;
-        };
-        Some([a, b])
     }
 
     /// Takes two blocks for the copies of a node of the directory.
@@ -314,30 +291,6 @@ impl State {
         assert_eq!(self.free_map.kind(page), kind, "page {page} is released by its owner (I6)");
         self.free_map.set(page, PageKind::Free);
         *self.count_of(kind) -= 1;
-    }
-
-    /// Makes a protected page and both its copies free.
-    pub(super) fn release_protected(&mut self, index: u64) {
-        let entry = self.directory.get(index);
-        entry.copies.into_iter().for_each(|page| self.release(page, PageKind::Engine));
-        self.directory.set(index, TwinEntry::EMPTY);
-        self.counts.protected -= 1;
-    }
-
-    /// Gives a protected page the lowest free index and two copies. `None` if there is no room; the state may then have
-    /// changed, so the caller works on a clone.
-    pub(super) fn take_protected(&mut self, geometry: Geometry) -> Option<u64> {
-        let index = self.directory.first_empty();
-        // The table asks the state for pages while it is changed, so it leaves the state for the time being.
-        let mut directory = std::mem::replace(&mut self.directory, TwinTable::new(TableKind::Directory));
-        let placed = directory.make_room(index, || self.take_node(geometry).ok_or(()));
-        let copies = placed.ok().and_then(|()| self.take_twin(geometry));
-        if let Some(copies) = copies {
-            directory.set(index, unwritten(copies));
-            self.counts.protected += 1;
-        }
-        self.directory = directory;
-        copies.map(|_| index)
     }
 
     /// The state that a slot says, on top of this one, which its metadata says.
@@ -388,14 +341,6 @@ impl State {
             || !self.leaf_table.is(&base.leaf_table)
             || !self.directory.is(&base.directory)
             || !self.free_map.changed_since(&base.free_map).is_empty()
-    }
-
-    /// Every twin that this state owns, with its name.
-    pub(super) fn twins(&self) -> impl Iterator<Item = (Block, TwinEntry)> + '_ {
-        let leaves = self.leaf_table.iter().map(|(index, entry)| (Block::FreeMapLeaf { index }, entry));
-        let nodes = [&self.leaf_table, &self.directory].into_iter().flat_map(TwinTable::nodes);
-        let pages = self.directory.iter().map(|(index, entry)| (Block::ProtectedPage { id: index + 1 }, entry));
-        nodes.chain(leaves).chain(pages)
     }
 }
 

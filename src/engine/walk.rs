@@ -49,7 +49,7 @@ impl Reader<'_> {
             leaf_table,
             directory,
         };
-        found.protected = state.directory.count();
+        found.protected = state.counted_protected();
         self.check_counts(&state, &found, copy)?;
         Ok(Counted { state, found })
     }
@@ -70,7 +70,7 @@ impl Reader<'_> {
             return Err(Defect { field: "total pages", expected, found }.at(block, page));
         }
         let state = root.with_changes(slot).map_err(|defect| defect.at(block, page))?;
-        let mut found = PageCounts { protected: state.directory.count(), ..*found };
+        let mut found = PageCounts { protected: state.counted_protected(), ..*found };
         // What no row is about is as the metadata says, and nothing was in use past an end that came before this one.
         for leaf in state.free_map.changed_since(&root.free_map) {
             let [was, is] = [root, &state].map(|state| state.free_map.leaf(leaf));
