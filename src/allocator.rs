@@ -15,7 +15,7 @@
 use std::error::Error as StdError;
 
 use crate::error::{Error, Result};
-use crate::ids::{PageId, ProtectedPageId};
+use crate::ids::{ExtentId, PageId, ProtectedPageId};
 use crate::page::MappedPage;
 
 /// A name of a page that can be read in a place of type `A`.
@@ -153,6 +153,20 @@ impl<const N: usize> PageMut for &mut MappedPage<N> {
     }
 }
 
+/// Bytes that are changed in place, as those of an extent.
+impl PageMut for &mut [u8] {
+    type Page = [u8];
+    type Error = Error;
+
+    fn page_mut(&mut self) -> &mut [u8] {
+        self
+    }
+
+    fn commit(self) -> Result<()> {
+        Ok(())
+    }
+}
+
 impl<const P: usize> PageId<P> {
     /// The page, in place: from a [`Pager`](crate::Pager), a [`PageReader`](crate::PageReader) or, as it will be after the
     /// commit, a [`Transaction`](crate::Transaction).
@@ -231,6 +245,46 @@ impl<const P: usize> ProtectedPageId<P> {
     ///
     /// Those of [`get`](Self::get), since a change starts from the live content; [`Error::Poisoned`];
     /// [`Error::StageFull`].
+    #[inline]
+    pub fn get_mut<'a, A: ?Sized>(&self, through: &'a mut A) -> Result<<Self as PageHandle<A>>::Mut<'a>>
+    where
+        Self: PageHandle<A, Error = Error>,
+    {
+        PageHandle::get_mut(self, through)
+    }
+}
+
+impl<const P: usize> ExtentId<P> {
+    /// All its pages as one slice, in place: from a [`Pager`](crate::Pager), a [`PageReader`](crate::PageReader) or, as it will be
+    /// after the commit, a [`Transaction`](crate::Transaction).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchExtent`]; in a transaction also [`Error::Unwritten`].
+    #[inline]
+    pub fn get<'a, A: ?Sized>(&self, from: &'a A) -> Result<&'a [u8]>
+    where
+        Self: ReadHandle<A, Page = [u8], Error = Error>,
+    {
+        ReadHandle::get(self, from)
+    }
+
+    /// All its pages as one slice, to be stored to: in place through a [`Pager`](crate::Pager), where
+    /// [`sync`](crate::Pager::sync) makes it durable; in memory through the [`Transaction`](crate::Transaction) that allocated it.
+    ///
+    /// ```
+    /// # use diptych::{PagerOptions, SimDisk};
+    /// # let mut pager = PagerOptions::new().create_on::<1024>(&SimDisk::new())?;
+    /// let id = pager.alloc_extent(3)?;
+    /// id.get_mut(&mut pager)?[1020..1030].fill(7);
+    /// assert_eq!(id.get(&pager)?.iter().filter(|byte| **byte == 7).count(), 10);
+    /// # Ok::<(), diptych::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`get`](Self::get); [`Error::Poisoned`]; in a transaction also [`Error::NotFresh`] when it did not allocate
+    /// the extent, and [`Error::StageFull`].
     #[inline]
     pub fn get_mut<'a, A: ?Sized>(&self, through: &'a mut A) -> Result<<Self as PageHandle<A>>::Mut<'a>>
     where

@@ -84,6 +84,11 @@ pub enum Block {
         /// One more than its place in the directory, as the id of a protected page is.
         id: u64,
     },
+    /// An extent.
+    Extent {
+        /// The raw value of its `ExtentId`.
+        id: u64,
+    },
     /// A regular page.
     RegularPage,
 }
@@ -99,6 +104,7 @@ impl fmt::Display for Block {
             Block::DirectoryNode { level, index } => write!(f, "directory node {index} of level {level}"),
             Block::ProtectedPage { id } => write!(f, "protected page {id}"),
             Block::TablePage { id } => write!(f, "table page {id}"),
+            Block::Extent { id } => write!(f, "extent {id}"),
             Block::RegularPage => f.write_str("regular page"),
         }
     }

@@ -170,6 +170,25 @@ pub enum Error {
         id: u64,
     },
 
+    /// The id names no extent: never allocated, or freed.
+    #[error("extent {id} is not allocated")]
+    NoSuchExtent {
+        /// The raw value of the id.
+        id: u64,
+    },
+
+    /// An extent has at least one page.
+    #[error("an extent has at least one page")]
+    EmptyExtent,
+
+    /// The transaction has allocated the extent, or made it longer, and has not written it: there is nothing to be looked at before
+    /// `extent_mut` or `overwrite_extent` has given it out.
+    #[error("extent {id} has pages that this transaction allocated and has not written")]
+    Unwritten {
+        /// The raw value of the id.
+        id: u64,
+    },
+
     /// The id names no sub-page of the map: never allocated, freed, of a page that the map has no sub-pages in, or no id that
     /// was ever handed out.
     #[error("sub-page {id} (slot {slot} of page {page}) is not allocated")]
@@ -198,10 +217,10 @@ pub enum Error {
     },
 
     /// `page_mut` of a transaction takes pages that the same transaction allocated; an older one is changed by
-    /// `overwrite`, which is ordered and not atomic.
+    /// `overwrite`, which is ordered and not atomic. Of extents it is `extent_mut` and `overwrite_extent`.
     #[error("page {page} was allocated before this transaction; use overwrite")]
     NotFresh {
-        /// The page.
+        /// The page, or the first page of the extent.
         page: u64,
     },
 

@@ -94,6 +94,11 @@ impl<const P: usize, const S: usize> SubPageId<P, S> {
     }
 }
 
+page_id! {
+    /// The name of an extent, contiguous pages of `P` bytes: its entry in the directory, stable for life wherever the pages lie.
+    ExtentId<P>, "extent"
+}
+
 /// The name of a page of `P` bytes of either kind, for calls that take both.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum AnyPageId<const P: usize> {

@@ -82,11 +82,12 @@ pub use engine::{Durability, Finding, Recovery, Verification};
 #[cfg(diptych_planted)]
 pub use engine::{Mistake, plant};
 pub use error::{Error, Result};
-pub use ids::{AnyPageId, FileId, Generation, PageId, ProtectedPageId, SubPageId};
+pub use ids::{AnyPageId, ExtentId, FileId, Generation, PageId, ProtectedPageId, SubPageId};
 pub use page::MappedPage;
 pub use pager::{
-    AllocatedPageIter, AllocatedProtectedPageIter, Compaction, HEADER_LEN, PageHint, PageReader, Pager, PagerOptions,
-    ProtectedPageWriter, ReadOnlyPager, Savepoint, Snapshot, SnapshotOptions, SnapshotProgress, Transaction,
+    AllocatedExtentIter, AllocatedPageIter, AllocatedProtectedPageIter, Compaction, FreeRuns, HEADER_LEN, PageHint,
+    PageReader, Pager, PagerOptions, ProtectedPageWriter, ReadOnlyPager, Savepoint, Snapshot, SnapshotOptions,
+    SnapshotProgress, Transaction,
 };
 pub use storage::{
     AccessPattern, Call, CallKind, CrashOptions, CrashPoint, CrashState, CrashStates, Damage, Epoch, EpochEnd,

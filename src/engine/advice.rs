@@ -18,7 +18,7 @@ impl Engine {
         let located = names.filter_map(|name| match name {
             Owned::Page(page) => self.live.is_regular(page).then_some(page),
             Owned::Protected(index) => self.live.protected(index).map(|entry| entry.live_page()),
-            Owned::Copy(_) => None,
+            Owned::Copy(_) | Owned::Extent(_) | Owned::Left { .. } => None,
         });
         let mut pages: Vec<u64> = located.collect();
         pages.sort_unstable();

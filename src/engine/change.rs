@@ -12,16 +12,16 @@ use crate::format::HEADER_LEN;
 use crate::storage::Barrier;
 
 use super::entries::{EntryKind, no_such_twin};
-use super::free_map::Runs;
 use super::geometry::to_index;
 use super::live::Live;
 use super::page_buffer::PageBuffer;
 use super::planted::{Mistake, is_planted};
+use super::runs::Runs;
 use super::stage::{Content, Owned, Stage};
 use super::state::State;
 use super::{Engine, EngineOptions, check_distinct, not_regular};
 
-const WITHOUT_CONTENT: &str = "a page that a twin has left has no content";
+const NO_PAGE: &str = "extents have calls of their own, and what a twin or an extent has left has no content";
 
 impl Engine {
     /// A transaction's stage, equal to the live state; what waits is gone in it and cannot be handed out.
@@ -240,7 +240,7 @@ impl Engine {
             Some(Content::Bytes(buffer)) => Ok(buffer.as_bytes()),
             Some(Content::Zeros) => Ok(self.zero_page()),
             None if self.is_fresh(page) => Ok(self.zero_page()),
-            None => Ok(self.page_bytes(page)),
+            Some(Content::Placed) | None => Ok(self.page_bytes(page)),
         }
     }
 
@@ -255,7 +255,7 @@ impl Engine {
         match stage.content(Owned::Protected(index)) {
             Some(Content::Bytes(buffer)) => Ok(buffer.as_bytes()),
             Some(Content::Zeros) => Ok(self.zero_page()),
-            None => self.twin_content(kind, index),
+            Some(Content::Placed) | None => self.twin_content(kind, index),
         }
     }
 
@@ -272,7 +272,7 @@ impl Engine {
                 self.check_staged_regular(stage, page)?;
                 if fresh_only && !self.is_fresh(page) { Err(Error::NotFresh { page }) } else { Ok(()) }
             }
-            Owned::Copy(_) => unreachable!("{WITHOUT_CONTENT}"),
+            Owned::Copy(_) | Owned::Extent(_) | Owned::Left { .. } => unreachable!("{NO_PAGE}"),
         }
     }
 
@@ -282,7 +282,7 @@ impl Engine {
             Owned::Protected(index) => self.protected(index).map(PageBuffer::copy_of),
             Owned::Page(page) if self.is_fresh(page) => Ok(PageBuffer::zeroed(self.geometry.page_len())),
             Owned::Page(page) => Ok(PageBuffer::copy_of(self.page_bytes(page))),
-            Owned::Copy(_) => unreachable!("{WITHOUT_CONTENT}"),
+            Owned::Copy(_) | Owned::Extent(_) | Owned::Left { .. } => unreachable!("{NO_PAGE}"),
         }
     }
 

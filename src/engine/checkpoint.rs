@@ -4,7 +4,7 @@
 //! or in one window where all of it can be proved. Copies that the root names are never written, so the slot before stands,
 //! with its rows, until the new one counts.
 //!
-//! A checkpoint that writes more regular pages than the metadata can list, or comes after stores through the map, passes one
+//! A checkpoint that writes more regular pages than the metadata can list, or extents, or comes after stores through the map, passes one
 //! barrier more before its metadata is written: metadata that recovery finds without a slot then still tells that all of
 //! that is there.
 
@@ -42,7 +42,7 @@ impl Engine {
         // Metadata that carries changes is that of a pager whose commits may prove themselves.
         let waiting = self.group.as_ref().map_or(0, |group| group.copies);
         let proves = carries && twins_alone && copies.len() + waiting <= MOST_PROVED;
-        let regular_list = if stores || regular.len() > REGULAR_LIST_LEN {
+        let regular_list = if stores || regular.unlisted || regular.len() > REGULAR_LIST_LEN {
             self.write_pages(regular)?;
             if !is_planted(Mistake::ManyRegularPagesWithoutABarrier) {
                 self.barrier(Barrier::Bytes)?;

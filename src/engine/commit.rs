@@ -29,12 +29,12 @@ use crate::format::{ChangeRows, MAX_GENERATION, SLOT_OFFSETS, Slot};
 use crate::storage::Barrier;
 
 use super::entries::EntryKind;
-use super::free_map::Runs;
 use super::geometry::to_index;
 use super::group::Group;
 use super::options::Durability;
 use super::planted::{Mistake, is_planted};
 use super::root::Root;
+use super::runs::Runs;
 use super::stage::{Content, Owned, Stage};
 use super::state::State;
 use super::twin_table::turned_over;
@@ -74,9 +74,11 @@ pub(super) struct CopyWrite<'p> {
     pub(super) bytes: &'p [u8],
 }
 
-/// The regular pages that a commit writes.
+/// The regular pages, and those of extents, that a commit writes.
 #[derive(Default)]
 pub(super) struct RegularPages<'p> {
+    /// They hold extents too, of which metadata has no list.
+    pub(super) unlisted: bool,
     pub(super) fresh: Vec<PageWrite<'p>>,
     /// Pages that the live state owns: writing them cannot be taken back.
     pub(super) overwritten: Vec<PageWrite<'p>>,
@@ -116,7 +118,7 @@ pub(super) enum Written {
 }
 
 /// Zeros into recycled pages are written behind the barriers of their commit.
-fn unsynced_after(recycled: &Runs) -> Unsynced {
+fn unsynced_after(recycled: &[Runs]) -> Unsynced {
     if recycled.is_empty() { Unsynced::Nothing } else { Unsynced::Zeros }
 }
 
@@ -159,21 +161,20 @@ impl Engine {
         let mut copies = self.turn_over_pages(&mut state, &contents, &zeros);
         let base = (durability == Durability::None).then(|| state.clone());
         self.release(&mut state, &freed);
-        let recycled = self.hand_out(&state)?;
+        let recycled = self.hand_out(&state, &contents)?;
         if is_planted(Mistake::FreedPagesZeroedByTheirCommit) {
-            self.zero(&self.live.handed_out_since(&state, PageKind::Regular), &BTreeMap::new())?;
+            let recycled = vec![self.live.handed_out_since(&state, PageKind::Regular)];
+            self.zero(&recycled, &BTreeMap::new())?;
         }
 
         // All memory that turning over needs is taken before the slot is written.
-        let last = contents.keys().rev().find_map(|owned| match owned {
-            Owned::Protected(index) => Some(*index),
-            Owned::Page(_) | Owned::Copy(_) => None,
-        });
+        let last =
+            contents.keys().rev().find_map(|owned| if let Owned::Protected(at) = owned { Some(*at) } else { None });
         for kind in EntryKind::ALL {
             let (end, most) = (last.map_or(0, |last| last + 1), state.most_entries(kind));
             self.shown_of_mut(kind).make_room(if most == 0 { 0 } else { end }, most);
         }
-        let regular = self.regular_pages(&contents);
+        let regular = self.regular_pages(&state, &contents);
         if let Some(base) = base {
             // The durable state has these pages free as well, so they need not wait for anything.
             self.zero(&recycled, &contents)?;
@@ -194,12 +195,23 @@ impl Engine {
         Ok(())
     }
 
-    /// Takes the pages that `state` hands out. Returns those that do not hold zeros.
-    fn hand_out(&mut self, state: &State) -> Result<Runs> {
-        let handed_out = state.handed_out_since(&self.live, PageKind::Regular);
-        self.allocate(&handed_out)?;
+    /// Takes the pages that `state` hands out. Returns those that are to read as zeros and may not, staged pages among them.
+    fn hand_out(&mut self, state: &State, contents: &BTreeMap<Owned, Content>) -> Result<Vec<Runs>> {
+        let regular = state.handed_out_since(&self.live, PageKind::Regular);
+        let extents = state.extent_pages_gained_since(&self.live);
+        [&regular]
+            .into_iter()
+            .chain(extents.iter().map(|(_, pages)| pages))
+            .try_for_each(|pages| self.allocate(pages))?;
         // What was handed out may hold anything from here on, whatever becomes of this commit.
-        let recycled = self.zero_pages.remove(&handed_out);
+        let mut recycled = vec![self.zero_pages.remove(&regular)];
+        for (index, pages) in extents {
+            let unknown = self.zero_pages.remove(&pages);
+            if !contents.contains_key(&Owned::Extent(index)) {
+                recycled.push(unknown);
+            }
+        }
+        recycled.retain(|pages| !pages.is_empty());
         for kind in [PageKind::Engine, PageKind::TableOwned] {
             self.zero_pages.remove(&state.handed_out_since(&self.live, kind));
         }
@@ -278,6 +290,7 @@ impl Engine {
             let (bytes, checksum) = match content {
                 Content::Bytes(buffer) => (buffer.as_bytes(), self.key.checksum(buffer.as_bytes())),
                 Content::Zeros => (zeros, *checksum_of_zeros.get_or_insert_with(|| self.key.checksum(zeros))),
+                Content::Placed => unreachable!("extents are what is placed without being turned over"),
             };
             let entry = state.directory.get(index);
             let (turned, page) = turned_over(&entry, state.generation, checksum);
@@ -305,15 +318,26 @@ impl Engine {
         }
     }
 
-    fn regular_pages<'p>(&self, contents: &'p BTreeMap<Owned, Content>) -> RegularPages<'p> {
-        let mut pages = RegularPages::default();
+    fn regular_pages<'p>(&self, state: &State, contents: &'p BTreeMap<Owned, Content>) -> RegularPages<'p> {
+        let mut regular = RegularPages::default();
         for (owned, content) in contents {
-            let (Owned::Page(page), Content::Bytes(buffer)) = (owned, content) else { continue };
-            let is_live = self.live.kind(self.geometry, *page) == PageKind::Regular;
-            let list = if is_live { &mut pages.overwritten } else { &mut pages.fresh };
-            list.push((*page, buffer.as_bytes()));
+            let Content::Bytes(buffer) = content else { continue };
+            let (first, kind) = match owned {
+                Owned::Page(page) => (*page, PageKind::Regular),
+                Owned::Extent(index) => {
+                    let pages = state.extent(*index).expect("what is freed has no content");
+                    regular.unlisted = true;
+                    (pages.start, PageKind::TableOwned)
+                }
+                _ => continue,
+            };
+            for (page, bytes) in (first..).zip(buffer.as_bytes().chunks(self.geometry.page_len())) {
+                let is_live = self.live.kind(self.geometry, page) == kind;
+                let list = if is_live { &mut regular.overwritten } else { &mut regular.fresh };
+                list.push((page, bytes));
+            }
         }
-        pages
+        regular
     }
 
     pub(super) fn write_pages(&mut self, pages: &RegularPages<'_>) -> Result<()> {
@@ -401,12 +425,12 @@ impl Engine {
     }
 
     /// A page that somebody had before reads as zeros to whoever has it now, unless the commit wrote it. Not durable by itself.
-    fn zero(&mut self, recycled: &Runs, contents: &BTreeMap<Owned, Content>) -> Result<()> {
+    fn zero(&mut self, recycled: &[Runs], contents: &BTreeMap<Owned, Content>) -> Result<()> {
         if is_planted(Mistake::RecycledPagesNotZeroed) {
             return Ok(());
         }
         let zeros = vec![0; ZERO_BYTES.max(self.geometry.page_len())];
-        for mut run in recycled.iter() {
+        for mut run in recycled.iter().flat_map(Runs::iter) {
             while !run.is_empty() {
                 let written = contents.range(Owned::Page(run.start)..Owned::Page(run.end)).next();
                 let end = match written {

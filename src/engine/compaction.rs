@@ -5,6 +5,7 @@
 //!   ├── in use and holes ─────┼── in use here and there ────────┤       end: pages in use, if there were no holes
 //!              ▲                        │
 //!              └── a regular page: copied, the old one freed
+//!              └── an extent: copied to a run before `end` that is long enough
 //!              └── a twin: its spare copy gets a place before `end`, and the live one is turned over to it;
 //!                  then the other one is the spare copy
 //!   a leaf behind `end` that holds nothing but its own copies becomes one that was never touched, a node without entries goes
@@ -142,9 +143,28 @@ impl Engine {
         Ok(Some((from, to)))
     }
 
-    /// Moves copies of at most `most` nodes before the end of the round. Returns of how many. Where pages are smaller than blocks,
-    /// that comes before anything else, while there are whole blocks.
-    pub(crate) fn move_nodes(&mut self, stage: &mut Stage, round: &mut Round, most: u64) -> u64 {
+    /// Moves what takes several pages side by side before the end of the round, which comes before anything else, while there are
+    /// whole runs: copies of nodes, and extents. Returns how many nodes, and how many pages of extents. An extent that is longer
+    /// than `most` is moved alone.
+    pub(crate) fn move_runs(&mut self, stage: &mut Stage, round: &mut Round, most: u64) -> Result<(u64, u64)> {
+        self.check_usable()?;
+        let nodes = self.move_nodes(stage, round, most);
+        let (mut moved, mut next) = (nodes, 0);
+        while let Some((index, pages)) = stage.state.next_extent(next) {
+            next = index + 1;
+            let len = pages.end - pages.start;
+            if pages.end <= round.end || moved > 0 && moved.saturating_add(len) > most {
+                continue;
+            }
+            if self.move_extent(stage, round.end, index)? {
+                moved += len;
+                round.moves = true;
+            }
+        }
+        Ok((nodes, moved - nodes))
+    }
+
+    fn move_nodes(&self, stage: &mut Stage, round: &mut Round, most: u64) -> u64 {
         let tables = [TableKind::Directory, TableKind::FreeMap];
         let moved = tables.iter().fold(0, |moved, table| {
             moved + move_nodes(stage, self.geometry, round.end, *table, most.saturating_sub(moved))
@@ -162,7 +182,10 @@ impl Engine {
             if moved >= most {
                 return Ok(moved);
             }
-            if entry.copies.iter().any(|page| *page >= end) && !stage.is_freed(Owned::Protected(index)) {
+            if entry.is_twin()
+                && entry.copies.iter().any(|page| *page >= end)
+                && !stage.is_freed(Owned::Protected(index))
+            {
                 let is_moved = match self.move_protected(stage, end, index, entry) {
                     // What is staged already becomes durable, and makes room.
                     Err(Error::StageFull { .. }) if !stage.is_empty() => return Ok(moved),
@@ -226,7 +249,12 @@ impl Engine {
         let first = end.div_ceil(PAGES_PER_LEAF);
         let behind: Vec<u64> =
             stage.state.leaf_table.iter().map(|(leaf, _)| leaf).filter(|leaf| *leaf >= first).collect();
-        behind.into_iter().fold(trims, |trims, leaf| stage.state.untouch(self.geometry, leaf) || trims)
+        behind.into_iter().fold(trims, |trims, leaf| {
+            let untouched = stage.state.untouch(self.geometry, leaf);
+            let is_gone = untouched.is_some();
+            untouched.into_iter().flatten().for_each(|page| stage.give_up(page));
+            trims || is_gone
+        })
     }
 
     /// Pages behind `end` that are in use.

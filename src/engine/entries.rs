@@ -1,4 +1,4 @@
-//! What the entries of the directory are: protected pages, and pages of tables.
+//! What the twins of the directory are: protected pages, and pages of tables. Its other entries are [extents](super::extent).
 //!
 //! Both are twins, and turn over, move and heal alike. Which of them an entry is stands in the free map and nowhere else: the
 //! copies of a protected page are the engine's pages, those of a page of a table are owned by the table. So an entry has the
@@ -14,7 +14,7 @@ use super::geometry::Geometry;
 use super::state::State;
 use super::twin_table::{TwinTable, unwritten};
 
-/// What an entry of the directory is.
+/// What a twin of the directory is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EntryKind {
     /// A protected page.
@@ -52,10 +52,10 @@ pub(super) fn is_page(block: Block) -> bool {
 impl State {
     /// The entry of a twin of the directory, whatever it is.
     pub(super) fn twin(&self, index: u64) -> Option<TwinEntry> {
-        Some(self.directory.get(index)).filter(|entry| !entry.is_empty())
+        Some(self.directory.get(index)).filter(TwinEntry::is_twin)
     }
 
-    /// What an entry that is not empty is.
+    /// What a twin is.
     pub(super) fn kind_of(&self, entry: &TwinEntry) -> EntryKind {
         // Mostly there are no tables, and nothing has to be looked up.
         let is_owned = self.counts.table_owned > 0 && self.free_map.kind(entry.live_page()) == PageKind::TableOwned;
@@ -86,14 +86,14 @@ impl State {
     pub(crate) fn next_protected(&self, mut from: u64) -> Option<u64> {
         loop {
             let (index, entry) = self.directory.next(from)?;
-            if self.kind_of(&entry) == EntryKind::Protected {
+            if entry.is_twin() && self.kind_of(&entry) == EntryKind::Protected {
                 return Some(index);
             }
             from = index + 1;
         }
     }
 
-    /// The index behind the last twin.
+    /// The index behind the last twin or extent.
     pub(super) fn directory_end(&self) -> u64 {
         self.directory.end()
     }
@@ -101,9 +101,10 @@ impl State {
     /// Protected pages, counted in the directory.
     pub(super) fn counted_protected(&self) -> u64 {
         if self.counts.table_owned == 0 {
-            return self.directory.count();
+            return self.directory.count_twins();
         }
-        let is_protected = |(_, entry): &(u64, TwinEntry)| self.kind_of(entry) == EntryKind::Protected;
+        let is_protected =
+            |(_, entry): &(u64, TwinEntry)| entry.is_twin() && self.kind_of(entry) == EntryKind::Protected;
         self.directory.iter().filter(is_protected).count() as u64
     }
 
@@ -139,19 +140,23 @@ impl State {
     /// Gives a twin the lowest free index and two copies. `None` if there is no room; the state may then have changed, so the
     /// caller works on a clone.
     pub(super) fn take_twin(&mut self, geometry: Geometry, kind: EntryKind) -> Option<u64> {
+        let index = self.take_index(geometry)?;
+        let copies = self.take_copies(geometry, kind.page_kind())?;
+        self.directory.set(index, unwritten(copies));
+        if kind == EntryKind::Protected {
+            self.counts.protected += 1;
+        }
+        Some(index)
+    }
+
+    /// The lowest free index, with room for its entry. As [`take_twin`](Self::take_twin).
+    pub(super) fn take_index(&mut self, geometry: Geometry) -> Option<u64> {
         let index = self.directory.first_empty();
         // The table asks the state for pages while it is changed, so it leaves the state for the time being.
         let mut directory = std::mem::replace(&mut self.directory, TwinTable::new(TableKind::Directory));
         let placed = directory.make_room(index, || self.take_node(geometry).ok_or(()));
-        let copies = placed.ok().and_then(|()| self.take_copies(geometry, kind.page_kind()));
-        if let Some(copies) = copies {
-            directory.set(index, unwritten(copies));
-            if kind == EntryKind::Protected {
-                self.counts.protected += 1;
-            }
-        }
         self.directory = directory;
-        copies.map(|_| index)
+        placed.ok().map(|()| index)
     }
 
     /// Every twin that this state owns, with its name.
@@ -163,7 +168,8 @@ impl State {
 
     /// Every twin of the directory, with its name.
     pub(super) fn pages(&self) -> impl Iterator<Item = (Block, TwinEntry)> + '_ {
-        self.directory.iter().map(|(index, entry)| (self.kind_of(&entry).block(index), entry))
+        let twins = self.directory.iter().filter(|(_, entry)| entry.is_twin());
+        twins.map(|(index, entry)| (self.kind_of(&entry).block(index), entry))
     }
 }
 

@@ -1,8 +1,8 @@
-//! The free map in memory: which kind every page is of, and where the lowest free page lies.
+//! The free map in memory: which kind every page is of, and where the lowest free page, or a free run, lies.
 //!
-//! Two bits a page stand in leaves of [`PAGES_PER_LEAF`] pages; a leaf that was never touched is not there and all its
-//! pages are free. Above the words of a leaf lies a summary of 64 times fewer bits, above the leaves the saturation bits of
-//! the [`SparseTree`]: a search looks at a handful of words, whatever the size and the fill of the file.
+//! Two bits a page stand in [leaves](Leaf) of [`PAGES_PER_LEAF`] pages; a leaf that was never touched is not there and all its
+//! pages are free. Above the leaves lie the saturation bits of the [`SparseTree`], and how long a free run each leaf may have: a
+//! search looks into one leaf, whatever the size and the fill of the file.
 //!
 //! The map knows nothing of the end of the file or of its own copies; [`State`](super::state::State) does.
 
@@ -10,279 +10,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::block::PageKind;
-use crate::format::{LEAF_WORDS, LeafBits, PAGES_PER_LEAF, PageCounts};
+use crate::format::{LEAF_WORDS, PAGES_PER_LEAF};
 
 use super::geometry::to_index;
-use super::sparse_tree::{Saturate, SparseTree};
-
-const WORD_BITS: u64 = u64::BITS as u64;
-const SUMMARY_WORDS: usize = LEAF_WORDS.div_ceil(64);
-
-/// The summary of a leaf whose pages are all free.
-const OPEN: [u64; SUMMARY_WORDS] = [u64::MAX, u64::MAX, u64::MAX, u64::MAX >> (64 * SUMMARY_WORDS - LEAF_WORDS)];
-
-/// The bits of [`PAGES_PER_LEAF`] pages and their summary.
-#[derive(Clone, Debug)]
-pub(super) struct Leaf {
-    bits: LeafBits,
-    /// Bit `w`: word `w` has a free page.
-    open: [u64; SUMMARY_WORDS],
-}
-
-impl Default for Leaf {
-    fn default() -> Self {
-        Leaf { bits: LeafBits::default(), open: OPEN }
-    }
-}
-
-impl Saturate for Leaf {
-    fn is_saturated(&self) -> bool {
-        self.open == [0; SUMMARY_WORDS]
-    }
-}
-
-/// Words whose pages are counted at once.
-const COUNTED_AT_ONCE: usize = 12;
-
-impl Leaf {
-    pub(super) fn new(bits: &LeafBits) -> Self {
-        let mut leaf = Leaf { bits: bits.clone(), open: OPEN };
-        leaf.summarise();
-        leaf
-    }
-
-    /// Makes the summary from the bits.
-    fn summarise(&mut self) {
-        let words = self.bits.low.chunks(64).zip(self.bits.high.chunks(64));
-        for (open, (low, high)) in self.open.iter_mut().zip(words) {
-            let words = low.iter().zip(high).rev();
-            *open = words.fold(0, |open, (low, high)| open << 1 | u64::from(low | high != u64::MAX));
-        }
-    }
-
-    pub(super) fn bits(&self) -> &LeafBits {
-        &self.bits
-    }
-
-    /// Whether a page, counted from the first page of the leaf, is regular.
-    #[inline]
-    pub(super) fn is_regular(&self, bit: u64) -> bool {
-        let word = to_index(bit / WORD_BITS);
-        (self.bits.low[word] & !self.bits.high[word]) >> (bit % WORD_BITS) & 1 == 1
-    }
-
-    /// Bits of the pages of `kind` in a word.
-    pub(super) fn word_of_kind(&self, word: usize, kind: PageKind) -> u64 {
-        let (low, high) = (self.bits.low[word], self.bits.high[word]);
-        match kind {
-            PageKind::Free => !(low | high),
-            PageKind::Regular => low & !high,
-            PageKind::Engine => !low & high,
-            PageKind::TableOwned => low & high,
-        }
-    }
-
-    /// Pages of each kind but free in the whole leaf.
-    pub(super) fn counts(&self) -> PageCounts {
-        let ones = |words: &[u64]| words.iter().map(|word| u64::from(word.count_ones())).sum::<u64>();
-        let (mut low_ones, mut high_ones, mut both) = (0, 0, 0);
-        for (low, high) in self.bits.low.chunks(COUNTED_AT_ONCE).zip(self.bits.high.chunks(COUNTED_AT_ONCE)) {
-            low_ones += ones(low);
-            // Few pages are the engine's or a table's.
-            if high.iter().fold(0, |all, word| all | word) != 0 {
-                high_ones += ones(high);
-                both += low.iter().zip(high).map(|(low, high)| u64::from((low & high).count_ones())).sum::<u64>();
-            }
-        }
-        PageCounts { regular: low_ones - both, engine: high_ones - both, table_owned: both, protected: 0 }
-    }
-
-    /// Whether a word is not that of an `old` leaf.
-    fn differs_from(&self, old: Option<&Leaf>, word: usize) -> bool {
-        let (low, high) = old.map_or((0, 0), |old| (old.bits.low[word], old.bits.high[word]));
-        (self.bits.low[word], self.bits.high[word]) != (low, high)
-    }
-
-    fn set_in_word(&mut self, word: usize, mask: u64, kind: PageKind) {
-        let (low, high) = planes(kind);
-        let (was_low, was_high) = (self.bits.low[word], self.bits.high[word]);
-        self.set_word(word, was_low & !mask | low & mask, was_high & !mask | high & mask);
-    }
-
-    fn set_word(&mut self, word: usize, low: u64, high: u64) {
-        (self.bits.low[word], self.bits.high[word]) = (low, high);
-        let open = u64::from(low | high != u64::MAX);
-        self.open[word / 64] = self.open[word / 64] & !(1 << (word % 64)) | open << (word % 64);
-    }
-
-    /// The first free page at or behind `from`, counted from the first page of the leaf.
-    fn first_free(&self, from: u64) -> Option<u64> {
-        let word = to_index(from / WORD_BITS);
-        if word >= LEAF_WORDS {
-            return None;
-        }
-        let here = self.word_of_kind(word, PageKind::Free) & u64::MAX << (from % WORD_BITS);
-        if here != 0 {
-            return Some(word as u64 * WORD_BITS + u64::from(here.trailing_zeros()));
-        }
-        let next = self.next_open_word(word + 1)?;
-        let free = self.word_of_kind(next, PageKind::Free);
-        Some(next as u64 * WORD_BITS + u64::from(free.trailing_zeros()))
-    }
-
-    fn next_open_word(&self, from: usize) -> Option<usize> {
-        let first = from / 64;
-        let head = self.open.get(first)? & u64::MAX << (from % 64);
-        if head != 0 {
-            return Some(first * 64 + head.trailing_zeros() as usize);
-        }
-        let (at, word) = self.open.iter().enumerate().skip(first + 1).find(|(_, word)| **word != 0)?;
-        Some(at * 64 + word.trailing_zeros() as usize)
-    }
-
-    /// The last page of `within` that is of `kind`, both counted from the first page of the leaf.
-    fn last_of_kind(&self, within: Range<u64>, kind: PageKind) -> Option<u64> {
-        let words = within.start / WORD_BITS..within.end.div_ceil(WORD_BITS);
-        words.rev().find_map(|word| {
-            let first = word * WORD_BITS;
-            let mut pages = self.word_of_kind(to_index(word), kind);
-            if within.end - first < WORD_BITS {
-                pages &= !(u64::MAX << (within.end - first));
-            }
-            let page = first + u64::from(pages.checked_ilog2()?);
-            (page >= within.start).then_some(page)
-        })
-    }
-
-    /// Pages that are not free at and behind `from`, which is counted from the first page of the leaf.
-    pub(super) fn in_use_from(&self, from: u64) -> u64 {
-        let first = to_index(from / WORD_BITS);
-        let in_use = |word: usize| self.bits.low[word] | self.bits.high[word];
-        let head = in_use(first) & u64::MAX << (from % WORD_BITS);
-        (first + 1..LEAF_WORDS)
-            .fold(u64::from(head.count_ones()), |sum, word| sum + u64::from(in_use(word).count_ones()))
-    }
-
-    /// The last page that is not free, counted from the first page of the leaf.
-    fn last_in_use(&self) -> Option<u64> {
-        let words = self.bits.low.iter().zip(&self.bits.high).enumerate().rev();
-        words.into_iter().find_map(|(word, (low, high))| {
-            let last = (low | high).checked_ilog2()?;
-            Some(word as u64 * WORD_BITS + u64::from(last))
-        })
-    }
-
-    /// The first page of `within`, counted from the first page of the leaf, that is not of `kind`.
-    pub(super) fn first_other(&self, within: Range<u64>, kind: PageKind) -> Option<u64> {
-        let words = within.start / WORD_BITS..within.end.div_ceil(WORD_BITS);
-        words.map(|word| (word * WORD_BITS, !self.word_of_kind(to_index(word), kind))).find_map(|(first, others)| {
-            let behind = within.start.saturating_sub(first);
-            let page = first + behind + u64::from((others >> behind).trailing_zeros());
-            (others >> behind != 0 && page < within.end).then_some(page)
-        })
-    }
-
-    /// Adds to `runs` the pages that are of `kind` here and were free in an `old` leaf; `first` is the first page of both.
-    pub(super) fn gained_since(&self, old: Option<&Leaf>, kind: PageKind, first: u64, runs: &mut Runs) {
-        for word in 0..LEAF_WORDS {
-            let was_free = old.map_or(u64::MAX, |old| old.word_of_kind(word, PageKind::Free));
-            runs.push_word(first + word as u64 * WORD_BITS, was_free & self.word_of_kind(word, kind));
-        }
-    }
-
-    /// Gives `kind` to the free pages of `within`, lowest first and at most `most` of them, whole words at a time, and adds
-    /// their runs, moved by `base`, to `runs`.
-    fn claim(&mut self, within: Range<u64>, most: u64, kind: PageKind, base: u64, runs: &mut Runs) -> u64 {
-        let (mut left, mut from) = (most, within.start);
-        while left > 0 {
-            let Some(free) = self.first_free(from).filter(|free| *free < within.end) else { break };
-            let word = to_index(free / WORD_BITS);
-            let word_start = word as u64 * WORD_BITS;
-            let mut mask = self.word_of_kind(word, PageKind::Free) & u64::MAX << (free % WORD_BITS);
-            if within.end - word_start < WORD_BITS {
-                mask &= !(u64::MAX << (within.end - word_start));
-            }
-            let taken = lowest_bits(mask, left);
-            left -= u64::from(taken.count_ones());
-            self.set_in_word(word, taken, kind);
-            runs.push_word(base + word_start, taken);
-            from = word_start + WORD_BITS;
-        }
-        most - left
-    }
-}
-
-fn planes(kind: PageKind) -> (u64, u64) {
-    match kind {
-        PageKind::Free => (0, 0),
-        PageKind::Regular => (u64::MAX, 0),
-        PageKind::Engine => (0, u64::MAX),
-        PageKind::TableOwned => (u64::MAX, u64::MAX),
-    }
-}
-
-/// The lowest `most` of the bits that are set.
-fn lowest_bits(mask: u64, most: u64) -> u64 {
-    if u64::from(mask.count_ones()) <= most {
-        return mask;
-    }
-    let mut rest = mask;
-    for _ in 0..most {
-        rest &= rest - 1;
-    }
-    mask ^ rest
-}
-
-/// Ascending runs of pages, neighbours joined.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Runs(Vec<Range<u64>>);
-
-impl Runs {
-    /// Adds pages behind all that are there.
-    pub(super) fn push(&mut self, start: u64, len: u64) {
-        match self.0.last_mut() {
-            Some(last) if last.end == start => last.end += len,
-            _ => self.0.push(start..start + len),
-        }
-    }
-
-    /// Adds the pages whose bits are set in a word that begins at page `start`.
-    pub(super) fn push_word(&mut self, start: u64, mut word: u64) {
-        while word != 0 {
-            let first = word.trailing_zeros();
-            let len = (word >> first).trailing_ones();
-            self.push(start + u64::from(first), u64::from(len));
-            word &= u64::MAX.checked_shl(first + len).unwrap_or(0);
-        }
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = Range<u64>> + '_ {
-        self.0.iter().cloned()
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    pub(crate) fn pages(&self) -> impl Iterator<Item = u64> + '_ {
-        self.iter().flatten()
-    }
-
-    /// How many pages the runs hold.
-    #[cfg(test)]
-    pub(crate) fn count(&self) -> u64 {
-        self.iter().map(|run| run.end - run.start).sum()
-    }
-}
-
-impl IntoIterator for Runs {
-    type Item = Range<u64>;
-    type IntoIter = std::vec::IntoIter<Range<u64>>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter()
-    }
-}
+use super::map_leaf::{Leaf, WORD_BITS};
+use super::runs::Runs;
+use super::sparse_tree::SparseTree;
 
 /// See the head of this file.
 #[derive(Clone, Debug, Default)]
@@ -313,6 +46,11 @@ impl FreeMap {
     /// The first leaf at or behind `from` that was ever touched.
     pub(super) fn next_leaf(&self, from: u64) -> Option<(u64, &Leaf)> {
         self.leaves.next(from)
+    }
+
+    /// Makes sure that a leaf is there.
+    pub(super) fn touch(&mut self, index: u64) {
+        self.leaves.update(index, |_| {});
     }
 
     /// Makes a leaf one that was never touched.
@@ -348,7 +86,7 @@ impl FreeMap {
     /// The bits of 64 pages; word `w` begins at page `64 * w`.
     pub(super) fn word(&self, word: u64) -> (u64, u64) {
         let at = to_index(word % LEAF_WORDS as u64);
-        self.leaf(word / LEAF_WORDS as u64).map_or((0, 0), |leaf| (leaf.bits.low[at], leaf.bits.high[at]))
+        self.leaf(word / LEAF_WORDS as u64).map_or((0, 0), |leaf| (leaf.bits().low[at], leaf.bits().high[at]))
     }
 
     /// Sets the bits of a word of a leaf, both counted from their first.
@@ -369,7 +107,7 @@ impl FreeMap {
 
     pub(super) fn kind(&self, page: u64) -> PageKind {
         let (leaf, bit) = locate(page);
-        self.leaves.get(leaf).map_or(PageKind::Free, |leaf| leaf.bits.kind(to_index(bit)))
+        self.leaves.get(leaf).map_or(PageKind::Free, |leaf| leaf.bits().kind(to_index(bit)))
     }
 
     pub(super) fn set(&mut self, page: u64, kind: PageKind) {
@@ -431,6 +169,88 @@ impl FreeMap {
         None
     }
 
+    /// Where a free run of `len` pages begins in `within`: in the first leaf that has one as long, the shortest that will do. A run
+    /// that crosses the end of a leaf is found where no leaf has one. Leaves that were never touched are not looked at.
+    pub(super) fn find_run(&mut self, within: Range<u64>, len: u64) -> Option<u64> {
+        let mut from = within.start / PAGES_PER_LEAF;
+        while let Some(index) = u16::try_from(len).ok().and_then(|len| self.leaves.first_with_room(from, len)) {
+            let first = index * PAGES_PER_LEAF;
+            if first >= within.end {
+                break;
+            }
+            let in_leaf = within.start.saturating_sub(first)..(within.end - first).min(PAGES_PER_LEAF);
+            if let Some(run) = self.leaf(index).and_then(|leaf| leaf.best_run(in_leaf.clone(), len)) {
+                return Some(first + run);
+            }
+            if in_leaf.end == PAGES_PER_LEAF {
+                let least = u16::try_from(len).expect("it fits, as was seen before");
+                self.leaves.lower_room(index, least - 1);
+            }
+            from = index + 1;
+        }
+        self.find_crossing_run(within, len)
+    }
+
+    /// The first free run of `len` pages that crosses the end of a leaf, cut off there.
+    fn find_crossing_run(&self, within: Range<u64>, len: u64) -> Option<u64> {
+        let (mut start, mut behind) = (within.start, within.start);
+        for (index, leaf) in self.leaves() {
+            let first = index * PAGES_PER_LEAF;
+            let head = leaf.free_head();
+            if first != behind {
+                start = first;
+            }
+            if first + head.min(within.end.saturating_sub(first)) >= start + len {
+                return Some(start);
+            }
+            if head < PAGES_PER_LEAF {
+                start = first + leaf.last_in_use().map_or(0, |last| last + 1);
+            }
+            start = start.max(within.start);
+            behind = first + PAGES_PER_LEAF;
+        }
+        None
+    }
+
+    /// Calls `visit` with every free run in `within`, ascending, whole ones where they cross the ends of leaves.
+    pub(super) fn visit_free_runs(&self, within: Range<u64>, mut visit: impl FnMut(Range<u64>)) {
+        let mut open = within.start..within.start;
+        let mut push = |run: Range<u64>| {
+            if run.start == open.end {
+                open.end = run.end;
+            } else {
+                let done = std::mem::replace(&mut open, run);
+                if !done.is_empty() {
+                    visit(done);
+                }
+            }
+        };
+        let mut behind = within.start;
+        for (index, leaf) in self.leaves() {
+            let leaf_start = (index * PAGES_PER_LEAF).clamp(within.start, within.end);
+            let leaf_end = ((index + 1) * PAGES_PER_LEAF).clamp(within.start, within.end);
+            if behind < leaf_start {
+                push(behind..leaf_start);
+            }
+            let first = index * PAGES_PER_LEAF;
+            if leaf_start < leaf_end {
+                leaf.visit_free_runs(leaf_start - first..leaf_end - first, 1, |run| {
+                    if !run.is_empty() {
+                        push(first + run.start..first + run.end);
+                    }
+                    false
+                });
+            }
+            behind = behind.max(leaf_end);
+        }
+        if behind < within.end {
+            push(behind..within.end);
+        }
+        if !open.is_empty() {
+            visit(open);
+        }
+    }
+
     /// Gives `kind` to the free pages of one leaf that lie in `within`, lowest first, at most `most`. Returns how many.
     pub(super) fn claim(&mut self, leaf: u64, within: Range<u64>, most: u64, kind: PageKind, runs: &mut Runs) -> u64 {
         let base = leaf * PAGES_PER_LEAF;
@@ -445,7 +265,9 @@ mod tests {
 
     use proptest::prelude::{Strategy, prop, prop_oneof, proptest};
 
-    use super::{FreeMap, PAGES_PER_LEAF, PageCounts, PageKind, Runs, locate};
+    use crate::format::PageCounts;
+
+    use super::{FreeMap, PAGES_PER_LEAF, PageKind, Runs, locate};
 
     const END: u64 = 3 * PAGES_PER_LEAF;
 
@@ -500,6 +322,22 @@ mod tests {
                     let first = index * PAGES_PER_LEAF;
                     let expected = (bit..end).find(|page| !free.contains(&(first + page)));
                     assert_eq!(found.unwrap_or(None), expected);
+                }
+            }
+            let mut found = Vec::new();
+            map.visit_free_runs(5..END - 9, |run| found.push(run));
+            let mut runs = Runs::default();
+            free.range(5..END - 9).for_each(|page| runs.push(*page, 1));
+            assert!(runs.iter().eq(found));
+            for len in [1, 2, 3, 9, 64, 65, 200, 1000, PAGES_PER_LEAF + 1] {
+                // Twice, since a search in vain is remembered.
+                for _ in 0..2 {
+                    let longest = runs.iter().map(|run| run.end - run.start).max().unwrap_or(0);
+                    match map.find_run(5..END - 9, len) {
+                        Some(start) => assert!(runs.iter().any(|run| run.start <= start && start + len <= run.end)),
+                        // Leaves that were never touched are free and not looked at.
+                        None => assert!(longest < len || map.leaves().count() < 3),
+                    }
                 }
             }
             let used: u64 = map.leaves().map(|(_, leaf)| leaf.counts().in_use()).sum();

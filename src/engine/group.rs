@@ -59,9 +59,9 @@ impl Group {
 }
 
 /// Whether so much may wait: not too much, and no more pages than there are free ones to be handed out instead.
-pub(super) fn may_wait<'o>(waiting: impl Iterator<Item = &'o Owned> + Clone, free_pages: u64) -> bool {
-    let pages = waiting.clone().map(|owned| owned.pages());
-    waiting.take(MOST_WAITING + 1).count() <= MOST_WAITING && pages.sum::<u64>() <= free_pages
+pub(super) fn may_wait<'o>(waiting: impl Iterator<Item = &'o Owned> + Clone, state: &State) -> bool {
+    let pages = waiting.clone().map(|owned| owned.pages(state));
+    waiting.take(MOST_WAITING + 1).count() <= MOST_WAITING && pages.sum::<u64>() <= state.free_pages()
 }
 
 impl Owned {
@@ -71,13 +71,17 @@ impl Owned {
             Owned::Page(page) => state.free_map.kind(page) == PageKind::Regular,
             Owned::Protected(index) => state.twin(index).is_some(),
             Owned::Copy(page) => matches!(state.free_map.kind(page), PageKind::Engine | PageKind::TableOwned),
+            Owned::Extent(index) => state.extent(index).is_some(),
+            Owned::Left { start, .. } => state.free_map.kind(start) == PageKind::TableOwned,
         }
     }
 
-    fn pages(self) -> u64 {
+    fn pages(self, state: &State) -> u64 {
         match self {
             Owned::Page(_) | Owned::Copy(_) => 1,
             Owned::Protected(_) => 2,
+            Owned::Extent(index) => state.extent(index).map_or(0, |pages| pages.end - pages.start),
+            Owned::Left { start, end } => end - start,
         }
     }
 }

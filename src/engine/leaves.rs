@@ -15,7 +15,8 @@ use crate::block::{Block, PageKind};
 use crate::error::Result;
 use crate::format::{BLOCK_LEN, Defect, LeafBits, PAGES_PER_LEAF, PageCounts, TwinEntry, decode_leaf};
 
-use super::free_map::{FreeMap, Leaf};
+use super::free_map::FreeMap;
+use super::map_leaf::Leaf;
 use super::planted::{Mistake, is_planted};
 use super::reader::{Parent, Reader, check_all};
 use super::twin_table::TwinTable;

@@ -11,8 +11,9 @@ use std::sync::Arc;
 
 use crate::block::PageKind;
 
-use super::free_map::{self, Leaf};
+use super::free_map;
 use super::geometry::to_index;
+use super::map_leaf::Leaf;
 use super::state::State;
 
 /// Leaves that have a place in the array: the first ones, so that a file that uses a single page with a huge number takes no

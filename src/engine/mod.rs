@@ -21,11 +21,14 @@ mod checkpoint;
 mod commit;
 mod compaction;
 mod entries;
+mod extent;
+mod extent_calls;
 mod free_map;
 mod geometry;
 mod group;
 mod leaves;
 mod live;
+mod map_leaf;
 mod new_file;
 mod open;
 mod options;
@@ -38,6 +41,7 @@ mod recovery;
 mod report;
 mod reserved;
 mod root;
+mod runs;
 mod shown;
 mod shrink;
 mod snapshot;
@@ -362,6 +366,8 @@ fn check_distinct<const K: usize>(names: [Owned; K]) -> Result<()> {
                 Owned::Page(page) => page,
                 Owned::Protected(index) => index + 1,
                 Owned::Copy(page) => page,
+                Owned::Extent(index) => index + 1,
+                Owned::Left { start, .. } => start,
             };
             return Err(Error::Duplicate { page });
         }

@@ -1,12 +1,15 @@
-//! Who owns each page of the engine's and of tables: exactly one twin. I6.
+//! Who owns each page of the engine's and of tables: exactly one twin, or one extent. I6.
+
+use std::ops::Range;
 
 use crate::block::{Block, PageKind};
 use crate::error::Result;
 use crate::format::{Defect, TwinEntry};
 
 use super::entries::is_page;
-use super::free_map::{Leaf, locate};
+use super::free_map::locate;
 use super::geometry::to_index;
+use super::map_leaf::Leaf;
 use super::reader::{Parent, Reader, check_all, kind_bits};
 use super::state::State;
 
@@ -18,6 +21,14 @@ impl Reader<'_> {
 
     /// I6: every page of the engine's and of tables has one owner, and every copy is a page of the kind of its twin.
     pub(super) fn check_owners(&self, state: &State) -> Result<()> {
+        let of_tables = self.check_owners_of_copies(state)?;
+        let of_extents = self.check_owners_of_extents(state, &of_tables)?;
+        let (expected, found) = (state.counts.table_owned, of_tables.len() as u64 + of_extents);
+        check_all([("table-owned pages with an owner", expected, found)], Block::FreeMapLeaf { index: 0 }, 0)
+    }
+
+    /// Returns the copies that are pages of tables, ascending.
+    fn check_owners_of_copies(&self, state: &State) -> Result<Vec<u64>> {
         let parent = Parent { total_pages: state.total_pages, generation: state.generation };
         let mut claimed: Vec<Claim> = Vec::new();
         for (block, entry) in state.twins() {
@@ -44,13 +55,50 @@ impl Reader<'_> {
             }
             before = Some(page);
         }
-        let of_tables = claimed.iter().filter(|claim| claim.kind() == PageKind::TableOwned).count() as u64;
-        let of_engine = claimed.len() as u64 - of_tables;
-        let owned = [
-            ("engine pages with an owner", state.counts.engine - self.geometry.first_page(), of_engine),
-            ("table-owned pages with an owner", state.counts.table_owned, of_tables),
-        ];
-        check_all(owned, Block::FreeMapLeaf { index: 0 }, 0)
+        let of_tables = claimed.iter().filter(|claim| claim.kind() == PageKind::TableOwned);
+        let of_tables: Vec<u64> = of_tables.map(|claim| claim.page()).collect();
+        let (expected, found) =
+            (state.counts.engine - self.geometry.first_page(), (claimed.len() - of_tables.len()) as u64);
+        check_all([("engine pages with an owner", expected, found)], Block::FreeMapLeaf { index: 0 }, 0)?;
+        Ok(of_tables)
+    }
+
+    /// Returns how many pages extents have: none of these `copies`.
+    fn check_owners_of_extents(&self, state: &State, copies: &[u64]) -> Result<u64> {
+        let mut extents: Vec<(Range<u64>, u64)> = Vec::new();
+        for (index, pages, entry) in state.extents() {
+            let block = Block::Extent { id: index + 1 };
+            let at = |field, expected, found| Err(Defect { field, expected, found }.at(block, pages.start));
+            if pages.start < self.geometry.first_page() {
+                return at("first page", self.geometry.first_page(), pages.start);
+            }
+            if pages.end > state.total_pages {
+                return at("end", state.total_pages, pages.end);
+            }
+            if entry.generation > state.generation {
+                return at("generation", state.generation, entry.generation);
+            }
+            extents.push((pages, index));
+        }
+        extents.sort_unstable_by_key(|(pages, index)| (pages.start, *index));
+        let (mut found, mut end) = (0, 0);
+        for (pages, index) in extents {
+            let block = Block::Extent { id: index + 1 };
+            let first_copy = copies.partition_point(|page| *page < pages.start);
+            let copy = copies.get(first_copy).copied().filter(|page| *page < pages.end);
+            if let Some(page) = (pages.start < end).then_some(pages.start).or(copy) {
+                let defect = Defect { field: "owners of a page", expected: 1, found: 2 };
+                return Err(defect.at(block, page));
+            }
+            if let Some(page) = state.first_other(pages.clone(), PageKind::TableOwned) {
+                let kind = state.free_map.kind(page);
+                let defect = Defect { field: "kind of an extent's page", expected: 3, found: kind_bits(kind) };
+                return Err(defect.at(block, page));
+            }
+            found += pages.end - pages.start;
+            end = pages.end;
+        }
+        Ok(found)
     }
 
     /// The first twin that claims a page.

@@ -1,11 +1,12 @@
-//! A page in memory, aligned as a page of the map is.
+//! A page in memory, or several, aligned as a page of the map is.
 
+use std::collections::TryReserveError;
 use std::fmt;
 
 /// Every page of a mapping starts at a multiple of this, whatever its size, and so does a staged one.
 const ALIGNMENT: usize = 1024;
 
-/// One page of bytes that starts at a multiple of 1024.
+/// Pages of bytes that start at a multiple of 1024.
 pub(crate) struct PageBuffer {
     /// Longer than the page by the alignment; never grown, so that the start stays where it is.
     bytes: Vec<u8>,
@@ -17,6 +18,25 @@ impl PageBuffer {
     pub(crate) fn zeroed(len: usize) -> Self {
         let bytes = vec![0; len + ALIGNMENT];
         PageBuffer { start: aligned(bytes.as_ptr()), bytes, len }
+    }
+
+    /// The same where there may be too little memory.
+    pub(crate) fn try_zeroed(len: usize) -> Result<Self, TryReserveError> {
+        // Memory that is zeros from the start cannot be asked for without asking in vain being the end of the process.
+        Vec::<u8>::new().try_reserve_exact(len.saturating_add(ALIGNMENT))?;
+        Ok(PageBuffer::zeroed(len))
+    }
+
+    /// As much of it as fits into `len` bytes, and zeros behind.
+    pub(crate) fn resized(&self, len: usize) -> Self {
+        let mut resized = PageBuffer::zeroed(len);
+        let same = len.min(self.len);
+        resized.as_bytes_mut()[..same].copy_from_slice(&self.as_bytes()[..same]);
+        resized
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
     }
 
     pub(crate) fn copy_of(page: &[u8]) -> Self {

@@ -40,6 +40,10 @@ pub enum Mistake {
     SlotByParity,
     /// I2: a page is handed out by the transaction that freed it.
     PageReusedByTheCommitThatFreesIt,
+    /// I2: what an extent leaves when it is made shorter is handed out by the same transaction.
+    TailOfAnExtentReusedByItsCommit,
+    /// I3: the commit that moves an extent does not wait for what was copied.
+    MovedExtentNotOrdered,
     /// I2: a checkpoint writes copies to pages that its own commit has freed.
     PlacedOnPagesThatThisCommitFrees,
     /// I3: more regular pages than the metadata lists pass no barrier of their own.

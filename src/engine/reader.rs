@@ -132,7 +132,8 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Whether the live copies of pages are there: those that a commit wrote, to prove it.
+    /// Whether the live copies of pages are there: those that a commit wrote, to prove it. What extents hold is never written without
+    /// a barrier before what names them.
     pub(super) fn prove_twins(&self, written: impl Iterator<Item = (Block, TwinEntry)>) -> Result<()> {
         let mut scratch = vec![0; self.geometry.page_len()];
         for (block, entry) in written {

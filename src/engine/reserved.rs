@@ -251,9 +251,9 @@ impl Reserved {
                 reader.prove_twins(live.pages().filter(|(_, entry)| entry.generation == slot.generation))
             } else {
                 let written = slot.rows.entries_at(slot.generation);
-                reader.prove_twins(written.map(|index| {
-                    let entry = live.directory.get(index);
-                    (live.kind_of(&entry).block(index), entry)
+                reader.prove_twins(written.filter_map(|index| {
+                    let entry = live.twin(index)?;
+                    Some((live.kind_of(&entry).block(index), entry))
                 }))
             };
             proved.map_err(|error| if error.is_io() { Walk::Unreadable(error) } else { Walk::Unproved(error) })?;

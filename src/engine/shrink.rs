@@ -21,9 +21,11 @@ use super::{Engine, Unsynced};
 
 impl Engine {
     /// Where a file without the free pages at its end would end. A file has no fewer pages than its last protected page has
-    /// predecessors, freed ones included: no file names more than it has pages, and whoever opens one relies on it.
+    /// predecessors, freed ones included: no file names more than it has pages, and whoever opens one relies on it. Nor does it name
+    /// leaves of pages that it has not.
     pub(crate) fn end_of_use(&self) -> u64 {
-        self.live.free_map.end_of_use().max(self.geometry.first_page()).max(self.live.directory_end())
+        let content = self.live.free_map.end_of_use().max(self.geometry.first_page());
+        content.max(self.live.directory_end()).max(self.live.leaves_begun())
     }
 
     /// Gives the free pages at the end back to the filesystem. Returns how many.

@@ -26,9 +26,10 @@ use crate::storage::{Content, Ranges, Source};
 use super::Engine;
 use super::checkpoint::turn_over_blocks;
 use super::entries::is_page;
-use super::free_map::{FreeMap, Runs};
+use super::free_map::FreeMap;
 use super::new_file::{metadata_of, reserved_of};
 use super::reader::Parent;
+use super::runs::Runs;
 use super::state::State;
 
 impl Engine {

@@ -5,8 +5,8 @@
 //! it. So a transaction starts from a clone of the live state, a rollback drops it, a savepoint is one more clone, the
 //! items that a commit has to write are those whose pointers differ, and turning over is an assignment.
 //!
-//! A branch knows which of its slots are *saturated* (see [`Saturate`]), so that the first item with room is found in
-//! O(levels), whatever the number and fill of the items.
+//! A branch knows which of its slots are *saturated* and how much *room* there is below each (see [`Saturate`]), so that the
+//! first item with room, or with so much, is found in O(levels), whatever the number and fill of the items.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,6 +19,27 @@ const FANOUT: usize = 1 << BITS;
 /// An item that can say that a search for room need not look into it.
 pub(super) trait Saturate {
     fn is_saturated(&self) -> bool;
+
+    /// How much room there is in one piece at the most.
+    fn room(&self) -> u16 {
+        0
+    }
+
+    /// A search found no more room in one piece than this.
+    fn lower_room(&mut self, _room: u16) {}
+}
+
+/// What a branch knows of what lies below a slot.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Fill {
+    saturated: bool,
+    room: u16,
+}
+
+impl Fill {
+    fn of<T: Saturate>(item: &T) -> Self {
+        Fill { saturated: item.is_saturated(), room: item.room() }
+    }
 }
 
 #[derive(Clone)]
@@ -32,7 +53,25 @@ enum Slot<T> {
 struct Branch<T> {
     /// Bit `i`: everything below slot `i` is saturated. An empty slot never is.
     saturated: u64,
+    /// No item below slot `i` has more room. An empty slot has none.
+    rooms: [u16; FANOUT],
     slots: [Slot<T>; FANOUT],
+}
+
+impl<T> Branch<T> {
+    fn new() -> Self {
+        Branch { saturated: 0, rooms: [0; FANOUT], slots: [const { Slot::Empty }; FANOUT] }
+    }
+
+    fn set_fill(&mut self, position: usize, fill: Fill) {
+        self.saturated = self.saturated & !(1 << position) | u64::from(fill.saturated) << position;
+        self.rooms[position] = fill.room;
+    }
+
+    fn fill(&self) -> Fill {
+        let room = self.rooms.iter().fold(0, |most, room| most.max(*room));
+        Fill { saturated: self.saturated == u64::MAX, room }
+    }
 }
 
 /// See the head of this file.
@@ -129,7 +168,7 @@ impl<T: Clone + Default + Saturate> SparseTree<T> {
             let Slot::Item(item) = slot else { unreachable!("slots of level 0 hold items") };
             let item = Arc::make_mut(item);
             let result = change(item);
-            (result, item.is_saturated())
+            (result, Fill::of(item))
         };
         change_below(&mut self.root, self.height, index, change).0
     }
@@ -139,8 +178,26 @@ impl<T: Clone + Default + Saturate> SparseTree<T> {
         while index >= span(self.height) {
             self.raise();
         }
-        let saturated = item.is_saturated();
-        change_below(&mut self.root, self.height, index, |slot| (*slot = Slot::Item(item), saturated));
+        let fill = Fill::of(&*item);
+        change_below(&mut self.root, self.height, index, |slot| (*slot = Slot::Item(item), fill));
+    }
+
+    /// The first item at or behind `from` that may have so much room, which is more than none.
+    pub(super) fn first_with_room(&self, from: u64, least: u16) -> Option<u64> {
+        if from >= span(self.height) { None } else { roomy_below(&self.root, self.height, from, least) }
+    }
+
+    /// A search found no more room in one piece in the item at `index`, which is there. No item is changed by that, for whoever
+    /// shares it or compares it.
+    pub(super) fn lower_room(&mut self, index: u64, room: u16) {
+        change_below(&mut self.root, self.height, index, |slot| {
+            let Slot::Item(item) = slot else { unreachable!("the item is there") };
+            let fill = Fill::of(&**item);
+            if let Some(item) = Arc::get_mut(item) {
+                item.lower_room(room);
+            }
+            ((), Fill { room: fill.room.min(room), ..fill })
+        });
     }
 
     /// The first index in `from..end` whose item is not saturated. An item that is not there is not.
@@ -164,45 +221,45 @@ impl<T: Clone + Default + Saturate> SparseTree<T> {
     }
 
     fn raise(&mut self) {
-        let mut slots = [const { Slot::Empty }; FANOUT];
         let below = std::mem::replace(&mut self.root, Slot::Empty);
-        let saturated = u64::from(slot_is_saturated(&below));
-        let was_empty = matches!(below, Slot::Empty);
-        slots[0] = below;
-        if !was_empty {
-            self.root = Slot::Branch(Arc::new(Branch { saturated, slots }));
+        if let Some(fill) = fill_of(&below) {
+            let mut branch = Branch::new();
+            branch.set_fill(0, fill);
+            branch.slots[0] = below;
+            self.root = Slot::Branch(Arc::new(branch));
         }
         self.height += 1;
     }
 }
 
-fn slot_is_saturated<T: Saturate>(slot: &Slot<T>) -> bool {
+/// `None` of an empty slot.
+fn fill_of<T: Saturate>(slot: &Slot<T>) -> Option<Fill> {
     match slot {
-        Slot::Empty => false,
-        Slot::Branch(branch) => branch.saturated == u64::MAX,
-        Slot::Item(item) => item.is_saturated(),
+        Slot::Empty => None,
+        Slot::Branch(branch) => Some(branch.fill()),
+        Slot::Item(item) => Some(Fill::of(&**item)),
     }
 }
 
-/// Changes the slot of an item, which says whether the item is saturated then; returns what became of this slot.
+/// Changes the slot of an item, which says what its fill is then; returns what became of this slot.
 fn change_below<T: Clone, R>(
     slot: &mut Slot<T>,
     level: u32,
     index: u64,
-    change: impl FnOnce(&mut Slot<T>) -> (R, bool),
-) -> (R, bool) {
+    change: impl FnOnce(&mut Slot<T>) -> (R, Fill),
+) -> (R, Fill) {
     if level == 0 {
         return change(slot);
     }
     if matches!(slot, Slot::Empty) {
-        *slot = Slot::Branch(Arc::new(Branch { saturated: 0, slots: [const { Slot::Empty }; FANOUT] }));
+        *slot = Slot::Branch(Arc::new(Branch::new()));
     }
     let Slot::Branch(branch) = slot else { unreachable!("slots above level 0 hold branches") };
     let branch = Arc::make_mut(branch);
     let position = position(index, level - 1);
-    let (result, saturated) = change_below(&mut branch.slots[position], level - 1, index, change);
-    branch.saturated = branch.saturated & !(1 << position) | u64::from(saturated) << position;
-    (result, branch.saturated == u64::MAX)
+    let (result, fill) = change_below(&mut branch.slots[position], level - 1, index, change);
+    branch.set_fill(position, fill);
+    (result, branch.fill())
 }
 
 fn remove_below<T: Clone>(slot: &mut Slot<T>, level: u32, index: u64) {
@@ -213,7 +270,11 @@ fn remove_below<T: Clone>(slot: &mut Slot<T>, level: u32, index: u64) {
             let branch = Arc::make_mut(branch);
             let position = position(index, level - 1);
             remove_below(&mut branch.slots[position], level - 1, index);
-            branch.saturated &= !(1 << position);
+            let fill = match &branch.slots[position] {
+                Slot::Branch(below) => Fill { saturated: false, ..below.fill() },
+                Slot::Empty | Slot::Item(_) => Fill { saturated: false, room: 0 },
+            };
+            branch.set_fill(position, fill);
         }
     }
 }
@@ -237,6 +298,25 @@ fn unsaturated_below<T: Saturate>(slot: &Slot<T>, level: u32, from: u64) -> Opti
             let next = (behind != 0).then(|| behind.trailing_zeros())?;
             let found = unsaturated_below(&branch.slots[next as usize], level - 1, 0)?;
             Some(u64::from(next) * below + found)
+        }
+    }
+}
+
+/// The first item at or behind `from` that may have so much room, both counted from the slot's first index.
+fn roomy_below<T: Saturate>(slot: &Slot<T>, level: u32, from: u64, least: u16) -> Option<u64> {
+    match slot {
+        Slot::Empty => None,
+        Slot::Item(item) => (item.room() >= least).then_some(0),
+        Slot::Branch(branch) => {
+            let below = span(level - 1);
+            let first = position(from, level - 1);
+            let slots = branch.rooms.iter().enumerate().skip(first).filter(|(_, room)| **room >= least);
+            slots.into_iter().find_map(|(at, _)| {
+                let from = if at == first { from % below } else { 0 };
+                // What a search lowered is known to the branch and perhaps not to the item.
+                let found = if level == 1 { Some(0) } else { roomy_below(&branch.slots[at], level - 1, from, least) };
+                Some(at as u64 * below + found?)
+            })
         }
     }
 }

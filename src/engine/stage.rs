@@ -11,6 +11,7 @@
 //! state until the commit: nothing can hand it out before that commit is durable (I2).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -23,7 +24,7 @@ use super::page_buffer::PageBuffer;
 use super::planted::{Mistake, is_planted};
 use super::state::State;
 
-/// What a content belongs to, and what can be freed: a regular page, or a twin of the directory by its index.
+/// What a content belongs to, and what can be freed: a regular page, or a twin of the directory or an extent by its index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Owned {
     Page(u64),
@@ -31,6 +32,12 @@ pub(crate) enum Owned {
     Protected(u64),
     /// A page that a twin has left. It has no content of its own.
     Copy(u64),
+    Extent(u64),
+    /// Pages that an extent has left. They have no content of their own.
+    Left {
+        start: u64,
+        end: u64,
+    },
 }
 
 impl Owned {
@@ -40,6 +47,8 @@ impl Owned {
             Owned::Page(page) => state.release(page, PageKind::Regular),
             Owned::Protected(index) => state.release_twin(index),
             Owned::Copy(page) => state.release(page, state.free_map.kind(page)),
+            Owned::Extent(index) => state.release_extent(index),
+            Owned::Left { start, end } => state.release_run(start..end),
         }
     }
 }
@@ -50,6 +59,8 @@ pub(super) enum Content {
     /// Zeros that nobody has looked at yet take no memory.
     Zeros,
     Bytes(PageBuffer),
+    /// What its pages hold already: an extent that was moved.
+    Placed,
 }
 
 /// A point to which a transaction can be rolled back.
@@ -180,7 +191,48 @@ impl Stage {
         }
     }
 
-    /// Frees a page that a twin has left.
+    /// Frees an extent that is there and not freed already.
+    pub(super) fn free_extent(&mut self, live: &State, index: u64) {
+        self.drop_content(Owned::Extent(index));
+        if live.extent(index).is_none() {
+            self.state.release_extent(index);
+        } else {
+            self.push_freed(Owned::Extent(index));
+        }
+    }
+
+    /// Frees pages that an extent has left, its last ones: those that the live state has after the commit.
+    pub(super) fn leave_run(&mut self, live: &State, index: u64, pages: Range<u64>) {
+        let at_once = is_planted(Mistake::TailOfAnExtentReusedByItsCommit);
+        let live_end = match (live.extent(index), self.state.extent(index)) {
+            (Some(live), Some(staged)) if live.start == staged.start && !at_once => live.end,
+            _ => pages.start,
+        };
+        let (start, end) = (live_end.clamp(pages.start, pages.end), pages.end);
+        if pages.start < start {
+            self.push_freed(Owned::Left { start: pages.start, end: start });
+        }
+        if start < end {
+            self.state.release_run(start..end);
+        }
+    }
+
+    /// Moves an extent that the live state has to free pages, which hold its content.
+    pub(super) fn move_extent(&mut self, live: &State, index: u64, to: &Range<u64>, generation: u64) {
+        let from = self.state.extent(index).expect("an extent that is moved is there");
+        assert_eq!(
+            live.extent(index),
+            Some(from.clone()),
+            "an extent is moved once in a transaction, and first of all"
+        );
+        self.state.take_pages(to.clone());
+        self.state.place_extent(index, to, generation);
+        self.push_freed(Owned::Left { start: from.start, end: from.end });
+        self.remember(Owned::Extent(index));
+        self.contents.insert(Owned::Extent(index), Content::Placed);
+    }
+
+    /// Frees a page of the engine's that a twin has left.
     pub(super) fn give_up(&mut self, page: u64) {
         self.push_freed(Owned::Copy(page));
     }
@@ -197,22 +249,19 @@ impl Stage {
         owned: [Owned; K],
         start: impl Fn(Owned) -> Result<PageBuffer>,
     ) -> Result<[&mut [u8]; K]> {
-        let page_bytes = u64::from(self.geometry.page_size());
         let before = self.savepoints.last().map(|savepoint| &savepoint.before);
         let remembers = |owned: &Owned| before.is_some_and(|before| !before.contains_key(owned));
         let is_staged = |owned: &Owned| matches!(self.contents.get(owned), Some(Content::Bytes(_)));
-        // A buffer that is there is copied for the savepoint, one that is not is made: one page either way.
-        let pages = owned.iter().filter(|owned| !is_staged(owned) || remembers(owned)).count() as u64;
-        let needed = self.staged_bytes + pages * page_bytes;
-        if needed > self.max_bytes {
-            return Err(Error::StageFull { needed, limit: self.max_bytes });
-        }
+        // A buffer that is there is copied for the savepoint, one that is not is made: as many bytes either way.
+        let more = owned.iter().filter(|owned| !is_staged(owned) || remembers(owned)).map(|owned| self.len_of(*owned));
+        let needed = more.fold(self.staged_bytes, u64::saturating_add);
+        self.check_room(needed)?;
         let mut made = Vec::new();
         for owned in owned {
             match self.contents.get(&owned) {
                 Some(Content::Bytes(_)) => {}
                 Some(Content::Zeros) => made.push((owned, PageBuffer::zeroed(self.geometry.page_len()))),
-                None => made.push((owned, start(owned)?)),
+                Some(Content::Placed) | None => made.push((owned, start(owned)?)),
             }
         }
         self.staged_bytes = needed;
@@ -235,10 +284,48 @@ impl Stage {
 
     fn drop_content(&mut self, owned: Owned) {
         // The savepoint's copy takes the place of the content, so the bytes stay counted.
-        if !self.remember(owned) && matches!(self.contents.get(&owned), Some(Content::Bytes(_))) {
-            self.staged_bytes -= u64::from(self.geometry.page_size());
+        if !self.remember(owned)
+            && let Some(Content::Bytes(buffer)) = self.contents.get(&owned)
+        {
+            self.staged_bytes -= buffer.len() as u64;
         }
         self.contents.remove(&owned);
+    }
+
+    fn check_room(&self, needed: u64) -> Result<()> {
+        if needed > self.max_bytes { Err(Error::StageFull { needed, limit: self.max_bytes }) } else { Ok(()) }
+    }
+
+    /// Bytes of a content.
+    fn len_of(&self, owned: Owned) -> u64 {
+        let pages = match owned {
+            Owned::Extent(index) => self.state.extent(index).map_or(0, |pages| pages.end - pages.start),
+            _ => 1,
+        };
+        pages * u64::from(self.geometry.page_size())
+    }
+
+    /// What would be staged if a content, should there be one, had so many bytes.
+    fn bytes_resized(&self, owned: Owned, len: usize) -> u64 {
+        let Some(Content::Bytes(buffer)) = self.contents.get(&owned) else { return self.staged_bytes };
+        let remembers = self.savepoints.last().is_some_and(|savepoint| !savepoint.before.contains_key(&owned));
+        let stays = if remembers { 0 } else { buffer.len() as u64 };
+        (self.staged_bytes - stays).saturating_add(len as u64)
+    }
+
+    /// Whether there is room for what [`resize_content`](Self::resize_content) does.
+    pub(super) fn check_resized(&self, owned: Owned, len: usize) -> Result<()> {
+        self.check_room(self.bytes_resized(owned, len))
+    }
+
+    /// Makes a content that is staged longer, with zeros, or shorter.
+    pub(super) fn resize_content(&mut self, owned: Owned, len: usize) {
+        let staged_bytes = self.bytes_resized(owned, len);
+        let Some(Content::Bytes(buffer)) = self.contents.get(&owned) else { return };
+        let resized = Content::Bytes(buffer.resized(len));
+        self.remember(owned);
+        self.contents.insert(owned, resized);
+        self.staged_bytes = staged_bytes;
     }
 
     /// Keeps a content as it is for the newest savepoint, unless that has been done. Says whether it did.

@@ -10,7 +10,8 @@
 //! ```
 //!
 //! A leaf and the nodes above it lie in the range that the leaf covers, so touching a leaf never touches another and there
-//! is no fixpoint to find. I6: every page that is not free has exactly one owner.
+//! is no fixpoint to find; but where an [extent](super::extent) reaches over the head of that range, they lie before it. I6: every
+//! page that is not free has exactly one owner.
 
 use std::convert::Infallible;
 
@@ -19,8 +20,9 @@ use crate::format::{
     Defect, HEADER_LEN, LEAF_WORDS, MAX_TABLE_HEIGHT, PAGES_PER_LEAF, PageCounts, Slot, TableKind, TwinEntry,
 };
 
-use super::free_map::{FreeMap, Runs};
+use super::free_map::FreeMap;
 use super::geometry::{Geometry, to_index};
+use super::runs::Runs;
 use super::twin_table::{TwinTable, unwritten};
 
 /// Blocks that a leaf takes at most when it is touched: two copies of itself, of a node of each level below, and of each level
@@ -37,7 +39,8 @@ pub(crate) struct State {
     pub(super) free_map: FreeMap,
     /// Where the copies of the free map's leaves lie.
     pub(super) leaf_table: TwinTable,
-    /// Where the copies of the [protected pages and pages of tables](super::entries) lie; index 0 is the protected page with id 1.
+    /// Where the copies of the [protected pages and pages of tables](super::entries) lie, and the [extents](super::extent); index 0
+    /// is the one with id 1.
     pub(super) directory: TwinTable,
 }
 
@@ -79,6 +82,11 @@ impl State {
     /// The kind of a page below the total. Pages of the reserved region are the engine's before any leaf says so.
     pub(crate) fn kind(&self, geometry: Geometry, page: u64) -> PageKind {
         if page < geometry.first_page() { PageKind::Engine } else { self.free_map.kind(page) }
+    }
+
+    /// The page behind the first one of the last leaf.
+    pub(super) fn leaves_begun(&self) -> u64 {
+        self.leaf_table.end().saturating_sub(1) * PAGES_PER_LEAF + u64::from(self.leaf_table.end() > 0)
     }
 
     /// Pages of each kind, counted in the leaves and in the directory, whatever the totals say.
@@ -130,12 +138,12 @@ impl State {
     }
 
     /// A leaf has its copies, and an entry in the table, from when it is in the map.
-    fn is_touched(&self, leaf: u64) -> bool {
+    pub(super) fn is_touched(&self, leaf: u64) -> bool {
         self.free_map.leaf(leaf).is_some()
     }
 
     /// Pages that a leaf takes out of its own range when it is touched.
-    fn leaf_overhead(&self, geometry: Geometry, leaf: u64) -> u64 {
+    pub(super) fn leaf_overhead(&self, geometry: Geometry, leaf: u64) -> u64 {
         (1 + self.leaf_table.nodes_missing(leaf)) * 2 * geometry.pages_per_block()
     }
 
@@ -169,7 +177,13 @@ impl State {
         if self.is_touched(leaf) {
             return;
         }
-        let start = (leaf * PAGES_PER_LEAF).max(geometry.first_page());
+        let end = self.touch_at(geometry, leaf, (leaf * PAGES_PER_LEAF).max(geometry.first_page()));
+        assert!(end <= self.total_pages, "usable_end leaves room for a leaf's own copies");
+    }
+
+    /// Gives a leaf, which has none, and the missing nodes above it their copies from `start` on, where a block begins. Returns
+    /// where they end.
+    pub(super) fn touch_at(&mut self, geometry: Geometry, leaf: u64, start: u64) -> u64 {
         let block = geometry.pages_per_block();
         let mut end = start;
         let mut place = || -> Result<[u64; 2], Infallible> {
@@ -179,12 +193,13 @@ impl State {
         let Ok(copies) = place();
         let Ok(()) = self.leaf_table.make_room(leaf, &mut place);
         self.leaf_table.set(leaf, unwritten(copies));
-        assert!(end <= self.total_pages, "usable_end leaves room for a leaf's own copies");
+        self.free_map.touch(leaf);
         self.free_map.set_run(start..end, PageKind::Engine);
         self.counts.engine += end - start;
         if leaf == 0 {
             self.free_map.set_run(0..geometry.first_page(), PageKind::Engine);
         }
+        end
     }
 
     /// Touches the first leaf that never was, if the file reaches so far that some of its pages can be handed out.
@@ -195,21 +210,20 @@ impl State {
         Some(leaf)
     }
 
-    /// Makes a leaf that holds nothing but its own copies one that was never touched. Says whether it was such a leaf.
-    pub(super) fn untouch(&mut self, geometry: Geometry, leaf: u64) -> bool {
+    /// Makes a leaf that holds nothing but its own copies, if these, one that was never touched. Returns those of its copies that
+    /// lie elsewhere, for the caller to give up; `None` if it is no such leaf.
+    pub(super) fn untouch(&mut self, geometry: Geometry, leaf: u64) -> Option<Vec<u64>> {
         let copies = self.leaf_table.get(leaf).copies.into_iter().flat_map(|copy| geometry.block_pages(copy));
-        let own = copies.filter(|page| page / PAGES_PER_LEAF == leaf).count() as u64;
-        let Some(bits) = self.free_map.leaf(leaf) else { return false };
-        if own != 2 * geometry.pages_per_block()
-            || bits.counts() != (PageCounts { engine: own, ..PageCounts::default() })
-            || leaf == 0
-        {
-            return false;
+        let (own, elsewhere): (Vec<u64>, Vec<u64>) = copies.partition(|page| page / PAGES_PER_LEAF == leaf);
+        let own = own.len() as u64;
+        let holds = self.free_map.leaf(leaf)?.counts();
+        if leaf == 0 || holds != (PageCounts { engine: own, ..PageCounts::default() }) {
+            return None;
         }
         self.counts.engine -= own;
         self.leaf_table.set(leaf, TwinEntry::EMPTY);
         self.free_map.remove(leaf);
-        true
+        Some(elsewhere)
     }
 
     /// Takes the lowest free pages at or behind `from`, one or an aligned block, touching leaves on the way.
@@ -313,7 +327,9 @@ impl State {
                 return Err(Defect { field: "turned twin", expected: 0, found: row.index });
             }
             let (live, generation, checksum) = (row.live, row.generation, row.checksum);
-            state.directory.set(row.index, TwinEntry { live, generation, checksum, ..entry });
+            let turned = TwinEntry { live, generation, checksum, ..entry };
+            turned.check()?;
+            state.directory.set(row.index, turned);
         }
         for row in &slot.rows.placed {
             if !state.directory.has_room(row.index) {

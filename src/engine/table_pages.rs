@@ -45,7 +45,7 @@ impl Engine {
         indexes.into_iter().try_for_each(|index| self.check_staged_twin(stage, EntryKind::Table, index))?;
         stage.contents_mut(all, |owned| match owned {
             Owned::Protected(index) => self.table_page(index).map(PageBuffer::copy_of),
-            Owned::Page(_) | Owned::Copy(_) => unreachable!("only twins were asked for"),
+            _ => unreachable!("only twins were asked for"),
         })
     }
 }

@@ -57,12 +57,14 @@ impl PackedEntry {
 pub(super) struct NodeEntries {
     /// Bit `i`: entry `i` is not empty.
     used: u128,
+    /// Bit `i`: entry `i` names a twin.
+    twins: u128,
     entries: [PackedEntry; NODE_FANOUT],
 }
 
 impl Default for NodeEntries {
     fn default() -> Self {
-        NodeEntries { used: 0, entries: [PackedEntry::EMPTY; NODE_FANOUT] }
+        NodeEntries { used: 0, twins: 0, entries: [PackedEntry::EMPTY; NODE_FANOUT] }
     }
 }
 
@@ -85,6 +87,7 @@ impl NodeEntries {
 
     fn set(&mut self, at: usize, entry: TwinEntry) {
         self.used = self.used & !(1 << at) | u128::from(!entry.is_empty()) << at;
+        self.twins = self.twins & !(1 << at) | u128::from(entry.is_twin()) << at;
         self.entries[at] = PackedEntry::pack(&entry);
     }
 
@@ -308,11 +311,11 @@ impl TwinTable {
         }
     }
 
-    /// How many entries are not empty.
-    pub(super) fn count(&self) -> u64 {
+    /// How many entries name twins.
+    pub(super) fn count_twins(&self) -> u64 {
         match self.levels.first() {
-            Some(nodes) => nodes.iter().map(|(_, node)| u64::from(node.used.count_ones())).sum(),
-            None => self.top.iter().filter(|entry| !entry.is_empty()).count() as u64,
+            Some(nodes) => nodes.iter().map(|(_, node)| u64::from(node.twins.count_ones())).sum(),
+            None => self.top.iter().filter(|entry| entry.is_twin()).count() as u64,
         }
     }
 
@@ -373,7 +376,8 @@ impl TwinTable {
     pub(super) fn entries_changed_since(&self, base: &TwinTable) -> Vec<u64> {
         let (Some(nodes), Some(old)) = (self.levels.first(), base.levels.first()) else {
             let differs = |at: &u64| self.get(*at) != base.get(*at);
-            return (0..TOP_LEN as u64).filter(differs).collect();
+            let behind = self.iter().map(|(index, _)| index).filter(|index| *index >= TOP_LEN as u64);
+            return (0..TOP_LEN as u64).filter(differs).chain(behind).collect();
         };
         let mut changed = Vec::new();
         for node in nodes.changed_since(old) {

@@ -33,7 +33,7 @@ impl Engine {
         let freed = stage.freed().iter().filter(|owned| owned.is_in(self.durable()));
         let would_wait = self.waiting().chain(freed);
         match stage.durability() {
-            Durability::None if !may_wait(would_wait, stage.state().free_pages()) => self.options.durability.now(),
+            Durability::None if !may_wait(would_wait, stage.state()) => self.options.durability.now(),
             chosen => chosen,
         }
     }

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::free_map::Runs;
+use super::runs::Runs;
 
 /// Disjoint runs of pages, by their first page.
 #[derive(Debug, Default)]

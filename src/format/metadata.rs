@@ -520,7 +520,10 @@ mod tests {
             defect("directory height", 6, u32::MAX.into())
         );
         assert_eq!(defect_after(|block| Metadata::FREE_MAP_TOP.bytes_mut(block)[0] = 0).field, "entry copy A");
-        assert_eq!(defect_after(|block| Metadata::DIRECTORY_TOP.bytes_mut(block)[488] = 0).field, "entry copy B");
+        assert_eq!(
+            defect_after(|block| Metadata::DIRECTORY_TOP.bytes_mut(block)[488] = 0).field,
+            "entry generation and live"
+        );
     }
 
     #[test]

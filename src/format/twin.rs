@@ -6,10 +6,15 @@
 //!
 //! A table of twins is a radix tree of nodes. Its top stands in the metadata.
 //!
+//! In the directory an entry may name an *extent* instead: contiguous pages with one content, which is not kept twice.
+//!
 //! # Twin entry
 //!
 //! The third field is twice the generation of the commit that wrote the live copy, plus 0 if copy A is live and 1 if
-//! copy B is. An entry that names no twin is 32 zeros: page 0 is reserved, so no copy is ever there. A page is below 2^40.
+//! copy B is. An entry that names nothing is 32 zeros: page 0 is reserved, so no copy is ever there. A page is below 2^40.
+//!
+//! The entry of an extent has its first page in place of copy A, 0 in place of copy B, twice the generation of the commit
+//! that gave it its place or its length, and its length in pages, at least 1, in place of the checksum.
 //!
 //! | offset | size | field                     |
 //! |-------:|-----:|---------------------------|
@@ -34,6 +39,8 @@
 //! |     32 | 4032 | entries    |
 //! |   4064 |   28 | reserved   |
 //! |   4092 |    4 | crc        |
+
+use std::ops::Range;
 
 use super::checksum::{check_crc, put_crc};
 use super::field::Field;
@@ -96,6 +103,28 @@ impl TwinEntry {
         self.copies == [0, 0]
     }
 
+    /// The entry of an extent: these pages, by the commit that gave them to it.
+    pub(crate) fn of_extent(pages: &Range<u64>, generation: u64) -> TwinEntry {
+        let checksum = pages.end - pages.start;
+        TwinEntry { copies: [pages.start, 0], live: TwinCopy::A, generation, checksum }
+    }
+
+    /// The pages of the extent that the entry names; `None` if it names a twin or nothing.
+    #[inline]
+    pub(crate) fn extent(&self) -> Option<Range<u64>> {
+        match self.copies {
+            [0, _] => None,
+            [first, 0] => Some(first..first.saturating_add(self.checksum)),
+            _ => None,
+        }
+    }
+
+    /// Whether the entry names a twin.
+    #[inline]
+    pub(crate) fn is_twin(&self) -> bool {
+        !self.copies.contains(&0)
+    }
+
     /// The page of the live copy.
     #[inline]
     pub(crate) fn live_page(&self) -> u64 {
@@ -113,7 +142,7 @@ impl TwinEntry {
 
     /// The bytes of the entry in its parent.
     pub(crate) fn encode(&self) -> [u8; 32] {
-        assert_eq!(self.check(), Ok(()), "an entry is empty or names a twin");
+        assert_eq!(self.check(), Ok(()), "an entry is empty, or names a twin or an extent");
         assert!(self.generation <= MAX_GENERATION, "the generation leaves a bit for the live copy");
         let [a, b] = self.copies;
         let mut bytes = [0; Self::LEN];
@@ -138,8 +167,8 @@ impl TwinEntry {
         Ok(entry)
     }
 
-    /// An entry is all zeros, or names two copies in different places and a commit that wrote one of them.
-    fn check(&self) -> Result<(), Defect> {
+    /// An entry is all zeros, or names two copies in different places and a commit that wrote one of them, or an extent.
+    pub(crate) fn check(&self) -> Result<(), Defect> {
         let stamp = self.generation << 1 | u64::from(self.live == TwinCopy::B);
         match self.copies {
             [0, 0] => {
@@ -147,9 +176,16 @@ impl TwinEntry {
                 check_equal("entry checksum", 0u64, self.checksum)
             }
             [0, _] => Err(Defect { field: "entry copy A", expected: 1, found: 0 }),
-            [_, 0] => Err(Defect { field: "entry copy B", expected: 1, found: 0 }),
-            [a, b] if a == b => Err(Defect { field: "distance of entry copies", expected: 1, found: 0 }),
             [found, _] if found > MAX_PAGE => Err(Defect { field: "entry copy A", expected: MAX_PAGE, found }),
+            [first, 0] => {
+                let most = MAX_PAGE + 1 - first;
+                if self.checksum == 0 || self.checksum > most {
+                    let expected = self.checksum.clamp(1, most);
+                    return Err(Defect { field: "entry checksum", expected, found: self.checksum });
+                }
+                check_equal("entry generation and live", self.generation.max(1) << 1, stamp)
+            }
+            [a, b] if a == b => Err(Defect { field: "distance of entry copies", expected: 1, found: 0 }),
             [_, found] if found > MAX_PAGE => Err(Defect { field: "entry copy B", expected: MAX_PAGE, found }),
             _ if self.generation == 0 => {
                 Err(Defect { field: "entry generation and live", expected: stamp | 2, found: stamp })
@@ -378,7 +414,6 @@ mod tests {
         };
         let defect = |field, expected, found| Defect { field, expected, found };
         assert_eq!(defect_after(|bytes| TwinEntry::COPY_A.put_u64(bytes, 0)), defect("entry copy A", 1, 0));
-        assert_eq!(defect_after(|bytes| TwinEntry::COPY_B.put_u64(bytes, 0)), defect("entry copy B", 1, 0));
         const LAST: u64 = (1 << 40) - 1;
         assert_eq!(defect_after(|bytes| bytes[5] = 1).field, "entry copy A");
         assert_eq!(
@@ -395,13 +430,43 @@ mod tests {
     }
 
     #[test]
+    fn an_extent_has_a_first_page_a_length_and_a_commit() {
+        let extent = TwinEntry::of_extent(&(70..75), 9);
+        assert_eq!((extent.extent(), extent.is_twin(), extent.is_empty()), (Some(70..75), false, false));
+        assert_eq!((ENTRY.extent(), ENTRY.is_twin(), TwinEntry::EMPTY.extent()), (None, true, None));
+        assert_eq!(
+            specimen::hex(&extent.encode()),
+            ["0000: 46000000000000000000000000000000", "0016: 12000000000000000500000000000000"]
+        );
+        assert_eq!(TwinEntry::decode(&extent.encode()), Ok(extent));
+        let defect_after = |change: fn(&mut [u8; 32])| {
+            let mut bytes = TwinEntry::of_extent(&(70..75), 9).encode();
+            change(&mut bytes);
+            TwinEntry::decode(&bytes).unwrap_err()
+        };
+        let defect = |field, expected, found| Defect { field, expected, found };
+        const MOST: u64 = (1 << 40) - 70;
+        assert_eq!(defect_after(|bytes| TwinEntry::CHECKSUM.put_u64(bytes, 0)), defect("entry checksum", 1, 0));
+        assert_eq!(
+            defect_after(|bytes| TwinEntry::CHECKSUM.put_u64(bytes, MOST + 1)),
+            defect("entry checksum", MOST, MOST + 1)
+        );
+        assert_eq!(
+            defect_after(|bytes| TwinEntry::STAMP.put_u64(bytes, 19)),
+            defect("entry generation and live", 18, 19)
+        );
+        assert_eq!(defect_after(|bytes| TwinEntry::STAMP.put_u64(bytes, 0)), defect("entry generation and live", 2, 0));
+        assert_eq!(defect_after(|bytes| bytes[5] = 1).field, "entry copy A");
+    }
+
+    #[test]
     fn the_last_generation_fits_into_an_entry() {
         let entry = TwinEntry { generation: MAX_GENERATION, ..ENTRY };
         assert_eq!(TwinEntry::decode(&entry.encode()), Ok(entry));
     }
 
     #[test]
-    #[should_panic(expected = "an entry is empty or names a twin")]
+    #[should_panic(expected = "an entry is empty, or names a twin or an extent")]
     fn encoding_half_an_entry_is_a_bug() {
         TwinEntry { copies: [7, 0], ..ENTRY }.encode();
     }

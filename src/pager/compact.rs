@@ -20,6 +20,8 @@ pub struct Compaction {
     pub moved: u64,
     /// Twins that got another place for one of their copies or both: protected pages, and blocks of the engine.
     pub moved_twins: u64,
+    /// Pages of extents that were moved.
+    pub moved_extents: u64,
     /// Pages in use that lie behind where those of a file without holes would end.
     pub left: u64,
     /// Free pages at the end of the file, which [`Pager::shrink`] gives back.
@@ -28,8 +30,16 @@ pub struct Compaction {
 
 impl fmt::Display for Compaction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Compaction { moved, moved_twins, left, freed } = self;
-        write!(f, "{moved} pages and {moved_twins} twins moved, {left} left, {freed} free at the end")
+        let Compaction { moved, moved_twins, moved_extents, left, freed } = self;
+        let extents = format_args!("{moved_extents} pages of extents");
+        write!(f, "{moved} pages, {extents} and {moved_twins} twins moved, {left} left, {freed} free at the end")
+    }
+}
+
+impl Compaction {
+    /// Everything that counts as a move.
+    fn moves(&self) -> u64 {
+        self.moved + self.moved_twins + self.moved_extents
     }
 }
 
@@ -37,8 +47,9 @@ impl<const P: usize> Pager<P> {
     /// Moves pages from the end of the file into holes near its start, `max_moves` at the most.
     ///
     /// A regular page that moves gets another id: `moved` is called with the transaction, the old id and the new one, and
-    /// changes in that transaction what refers to the page. Move and changes are in one commit. Protected pages, and the
-    /// blocks of the engine, move by themselves, and ids of protected pages stay.
+    /// changes in that transaction what refers to the page. Move and changes are in one commit. Protected pages, extents, and the
+    /// blocks of the engine move by themselves, and ids of protected pages and of extents stay. An extent of `n` pages counts as `n`
+    /// moves, and is moved in one commit whatever its length, if there is a free run for it.
     ///
     /// `moved` may change, allocate and free whatever it likes, the page at its new place too; the page at its old place is freed
     /// already. Each step is durable, whatever durability it asks for, and so are then the commits that
@@ -86,11 +97,12 @@ impl<const P: usize> Pager<P> {
         let mut done = Compaction::default();
         let (mut before, mut round) = (u64::MAX, Round::new(end));
         loop {
-            let most = max_moves - (done.moved + done.moved_twins).min(max_moves);
-            let (pages, twins) = self.compact_step(&mut before, &mut round, most, &mut moved)?;
-            done.moved += pages;
-            done.moved_twins += twins;
-            if round.is_last() || done.moved + done.moved_twins >= max_moves {
+            let most = max_moves - done.moves().min(max_moves);
+            let step = self.compact_step(&mut before, &mut round, most, &mut moved)?;
+            done.moved += step.moved;
+            done.moved_twins += step.moved_twins;
+            done.moved_extents += step.moved_extents;
+            if round.is_last() || done.moves() >= max_moves {
                 break;
             }
         }
@@ -114,26 +126,27 @@ impl<const P: usize> Pager<P> {
         self.reader.engine.shrink()
     }
 
-    /// One commit of a compaction. Returns how many pages and how many twins it moved.
+    /// One commit of a compaction. Returns what it moved.
     fn compact_step<E: From<Error>>(
         &mut self,
         before: &mut u64,
         round: &mut Round,
         most: u64,
         moved: &mut impl FnMut(&mut Transaction<'_, P>, PageId<P>, PageId<P>) -> Result<(), E>,
-    ) -> Result<(u64, u64), E> {
+    ) -> Result<Compaction, E> {
         let most = most.min((STEP_BYTES / P as u64).clamp(1, STEP_PAGES)).min(self.reader.engine.most_moved());
         let mut transaction = Transaction::for_moving(&mut self.reader.engine)?;
-        let (mut pages, mut failed) = (0, None);
-        let mut twins = transaction.move_nodes(round, most);
-        while pages + twins < most {
+        let (moved_twins, moved_extents) = transaction.move_runs(round, most)?;
+        let mut done = Compaction { moved_twins, moved_extents, ..Compaction::default() };
+        let mut failed = None;
+        while done.moves() < most {
             let savepoint = transaction.savepoint();
             let found = transaction.move_last_page(round.end(), *before);
             let (from, to) = match found {
                 Ok(Some(ids)) => ids,
                 Ok(None) => break,
                 // What is staged already becomes durable, and makes room.
-                Err(Error::StageFull { .. }) if pages > 0 => break,
+                Err(Error::StageFull { .. }) if done.moves() > 0 => break,
                 Err(error) => return Err(error.into()),
             };
             if let Err(error) = moved(&mut transaction, from, to) {
@@ -143,11 +156,11 @@ impl<const P: usize> Pager<P> {
             }
             *before = from.to_u64();
             round.pages_moved();
-            pages += 1;
+            done.moved += 1;
         }
-        if failed.is_none() && pages + twins < most {
-            match transaction.move_protected_pages(round, most - pages - twins) {
-                Ok(protected) => twins += protected,
+        if failed.is_none() && done.moves() < most {
+            match transaction.move_protected_pages(round, most - done.moves()) {
+                Ok(protected) => done.moved_twins += protected,
                 // What the caller was told of stays.
                 Err(error) => failed = Some(error.into()),
             }
@@ -155,7 +168,7 @@ impl<const P: usize> Pager<P> {
         transaction.commit_moves()?;
         match failed {
             Some(error) => Err(error),
-            None => Ok((pages, twins)),
+            None => Ok(done),
         }
     }
 }

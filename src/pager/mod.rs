@@ -14,6 +14,8 @@
 
 mod advice;
 mod compact;
+mod extents;
+mod free_runs;
 mod handles;
 mod iter;
 mod options;
@@ -36,6 +38,8 @@ use crate::ids::{PageId, ProtectedPageId};
 use crate::page::MappedPage;
 
 pub use compact::Compaction;
+pub use extents::AllocatedExtentIter;
+pub use free_runs::FreeRuns;
 pub use iter::{AllocatedPageIter, AllocatedProtectedPageIter};
 pub use options::PagerOptions;
 pub use protected::ProtectedPageWriter;

@@ -65,6 +65,14 @@ impl<'p, const P: usize> Transaction<'p, P> {
         Ok(Transaction { engine, stage })
     }
 
+    pub(super) fn parts(&mut self) -> (&mut Engine, &mut Stage) {
+        (self.engine, &mut self.stage)
+    }
+
+    pub(super) fn parts_shared(&self) -> (&Engine, &Stage) {
+        (self.engine, &self.stage)
+    }
+
     /// A transaction of a compaction.
     pub(super) fn for_moving(engine: &'p mut Engine) -> Result<Self> {
         let stage = engine.stage_for_moving()?;
@@ -83,9 +91,9 @@ impl<'p, const P: usize> Transaction<'p, P> {
         Ok(moved.map(|(from, to)| (page_id(from), page_id(to))))
     }
 
-    /// Moves at most `most` nodes.
-    pub(super) fn move_nodes(&mut self, round: &mut Round, most: u64) -> u64 {
-        self.engine.move_nodes(&mut self.stage, round, most)
+    /// Moves nodes and extents. Returns how many nodes, and how many pages of extents.
+    pub(super) fn move_runs(&mut self, round: &mut Round, most: u64) -> Result<(u64, u64)> {
+        self.engine.move_runs(&mut self.stage, round, most)
     }
 
     /// Moves at most `most` protected pages. The last thing that the transaction does.
@@ -403,6 +411,6 @@ fn protected_id<const P: usize>(index: u64) -> ProtectedPageId<P> {
     ProtectedPageId::from_u64(index + 1).expect("one more than an index is not zero")
 }
 
-fn to_count(count: usize) -> u64 {
+pub(super) fn to_count(count: usize) -> u64 {
     u64::try_from(count).expect("no supported target has lengths wider than 64 bits")
 }

@@ -3,6 +3,7 @@
 mod alloc_free;
 mod calls;
 mod compaction;
+mod extents;
 mod iteration;
 mod open_create;
 mod places;

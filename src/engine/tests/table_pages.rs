@@ -137,7 +137,7 @@ fn large_commits_and_compactions_move_pages_of_tables_with_their_kind() {
         let mut round = Round::new(engine.compaction_end());
         while !round.is_last() {
             let mut stage = engine.stage_for_moving().unwrap();
-            engine.move_nodes(&mut stage, &mut round, 100);
+            engine.move_runs(&mut stage, &mut round, 100).unwrap();
             engine.move_protected_pages(&mut stage, &mut round, 100).unwrap();
             engine.make_durable(&mut stage);
             engine.commit(stage).unwrap();
