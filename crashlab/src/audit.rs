@@ -3,7 +3,7 @@
 //! The engine checks itself when it opens a file and on request. Were it wrong in both places in the same way, nobody would
 //! notice; so this counts again, from the bytes of the image. It believes checksums, which the engine has compared.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 
 use diptych::SimImage;
@@ -38,8 +38,9 @@ struct Counts {
 struct Changes {
     /// The bits of 64 pages, by word of the map.
     words: BTreeMap<u64, [u64; 2]>,
-    /// Indexes of protected pages that show a copy where the metadata has it.
-    turned: Vec<u64>,
+    /// What stands in place of a checksum in the entries of twins that show a copy, and of extents that have a length, where the
+    /// metadata has them; by index.
+    turned: BTreeMap<u64, u64>,
     /// Where the entries of protected pages stand that were placed elsewhere, or removed; by index.
     placed: BTreeMap<u64, u64>,
 }
@@ -54,7 +55,7 @@ impl Changes {
             at += 24;
         }
         for _ in 0..count(4) {
-            changes.turned.push(file.u64_at(at) & ((1 << 40) - 1));
+            changes.turned.insert(file.u64_at(at) & ((1 << 40) - 1), file.u64_at(at + 8));
             at += 16;
         }
         for _ in 0..count(8) {
@@ -78,6 +79,8 @@ struct Audit {
     claimed: Vec<(u64, u64)>,
     /// Runs of pages that the bits call the engine's.
     engine: Vec<(u64, u64)>,
+    /// Pages that the bits say are owned by tables.
+    tables: BTreeSet<u64>,
 }
 
 fn equal<T: PartialEq + Debug>(what: &str, found: &T, expected: &T) -> Result<(), String> {
@@ -96,8 +99,8 @@ pub fn audit(image: &SimImage) -> Result<(), String> {
     let page_size = file.u64_at(8) >> 32;
     let total = file.u64_at(slot + SLOT_TOTAL_PAGES);
     let changes = Changes::of(&file, slot);
-    let (counts, claimed, engine) = (Counts::default(), vec![], vec![]);
-    let mut audit = Audit { file, page_size, slot, metadata, changes, total, counts, claimed, engine };
+    let (counts, claimed, engine, tables) = (Counts::default(), vec![], vec![], BTreeSet::new());
+    let mut audit = Audit { file, page_size, slot, metadata, changes, total, counts, claimed, engine, tables };
     if total.checked_mul(page_size).is_none_or(|needed| needed > image.len()) {
         return Err(format!("{total} pages do not lie in {} bytes", image.len()));
     }
@@ -176,6 +179,7 @@ impl Audit {
                 self.counts.table_owned += u64::from((low & high).count_ones());
                 self.counts.engine += u64::from((high & !low).count_ones());
                 self.engine.extend((0..64).filter(|bit| (high & !low) >> bit & 1 == 1).map(|bit| (first + bit, 1)));
+                self.tables.extend((0..64).filter(|bit| (low & high) >> bit & 1 == 1).map(|bit| first + bit));
             }
         }
         equal("words of leaves that are not there", &self.changes.words.len(), &0)
@@ -184,13 +188,20 @@ impl Audit {
     fn directory(&mut self) -> Result<(), String> {
         let height = self.file.u64_at(self.metadata + 300) & u64::from(u32::MAX);
         let mut entries: BTreeMap<u64, u64> = self.entries(self.metadata + DIRECTORY_TOP, height).into_iter().collect();
-        let lost = self.changes.turned.iter().find(|index| !entries.contains_key(*index));
+        let lost = self.changes.turned.keys().find(|index| !entries.contains_key(*index));
         equal("turned protected pages that are not there", &lost, &None)?;
         entries.extend(&self.changes.placed);
-        for (_, entry) in entries {
-            if self.file.u64_at(entry) != 0 {
+        for (index, entry) in entries {
+            let [first, second, length] = [0, 8, 24].map(|at| self.file.u64_at(entry + at));
+            if first != 0 && second == 0 {
+                // An extent; its length stands where twins have a checksum.
+                let turned = self.changes.turned.get(&index).copied();
+                self.claimed.push((first, turned.unwrap_or(length)));
+            } else if first != 0 {
                 self.claim(entry, 1);
-                self.counts.protected += 1;
+                let [first, second] = [0, 8].map(|copy| self.tables.contains(&self.file.u64_at(entry + copy)));
+                equal("whether a table owns both copies of a page", &first, &second)?;
+                self.counts.protected += u64::from(!first);
             }
         }
         let stored = |at: u64| self.file.u64_at(self.slot + SLOT_TOTAL_PAGES + at);
@@ -198,7 +209,7 @@ impl Audit {
         equal("counts in the slot, beside the bits", &stored, &self.counts)
     }
 
-    /// The pages of all copies are, each once, those that the bits call the engine's.
+    /// The pages of all copies are, each once, those that the bits call the engine's or owned by tables.
     fn owners(&self) -> Result<(), String> {
         let pages = |runs: &[(u64, u64)]| {
             let mut pages: Vec<u64> = runs.iter().flat_map(|(first, len)| *first..first + len).collect();
@@ -207,7 +218,9 @@ impl Audit {
         };
         let mut claimed = self.claimed.clone();
         claimed.push((0, RESERVED_LEN.div_ceil(self.page_size)));
-        equal("pages with an owner, beside the engine's", &pages(&claimed), &pages(&self.engine))
+        let mut owned = self.engine.clone();
+        owned.extend(self.tables.iter().map(|page| (*page, 1)));
+        equal("pages with an owner, beside those that need one", &pages(&claimed), &pages(&owned))
     }
 }
 

@@ -175,7 +175,7 @@ fn after_failure<const P: usize>(mut lab: Lab<P>, before: &Model, attempted: &Mo
             before,
             &|id, page| {
                 // A store that was made and not synced shows; an overwrite that was cut off may.
-                let touched = attempted.regular.get(&id).is_some_and(|other| other.fill != page.fill);
+                let touched = attempted.stored(id).is_some_and(|other| other.fill != page.fill);
                 (!touched).then(|| vec![page.fill])
             },
             0,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use diptych::{PageId, Pager, PagerOptions, Result, SimImage};
 
 use crate::model::{Model, Regular};
-use crate::operation::{Operation, apply};
+use crate::operation::{Operation, apply, restore_extents};
 use crate::verify::{compare, verify};
 
 /// A pager on a real file, and what it has to show.
@@ -68,6 +68,7 @@ impl<const P: usize> FileLab<P> {
                     let id = PageId::from_u64(*id).expect("the model holds ids");
                     pager.page_mut(id)?.fill(page.fill);
                 }
+                restore_extents(pager, &self.model)?;
                 pager.sync()?;
                 self.model.settle();
             }
@@ -89,6 +90,10 @@ pub fn shown<const P: usize>(pager: &Pager<P>) -> Result<Model> {
     }
     for id in pager.iter_allocated_protected_pages() {
         model.protected.insert(id.to_u64(), pager.protected(id)?[0]);
+    }
+    for id in pager.iter_allocated_extents() {
+        let pages = pager.extent(id)?.chunks(P).map(|page| Regular::settled(page[0]));
+        model.extents.insert(id.to_u64(), pages.collect());
     }
     Ok(model)
 }
@@ -119,6 +124,7 @@ pub fn verify_file<const P: usize>(path: &Path, before: &Model, after: &Model) -
         let id = PageId::from_u64(*id).expect("the model holds ids");
         pager.page_mut(id).expect("it is allocated").fill(page.fill);
     }
+    restore_extents(&mut pager, &model).expect("they are allocated");
     pager.sync().expect("nothing fails");
     model.settle();
     compare(&pager, &model, &|_, page| Some(vec![page.fill]), 0);

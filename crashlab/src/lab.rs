@@ -3,7 +3,7 @@
 use diptych::{Pager, PagerOptions, Result, SimDisk};
 
 use crate::model::Model;
-use crate::operation::{Operation, apply};
+use crate::operation::{Operation, apply, restore_extents};
 use crate::verify::{compare, is_filled};
 
 /// A pager on a simulated disk, and what it has to show.
@@ -141,6 +141,7 @@ impl<const P: usize> Lab<P> {
                         }
                     }
                 }
+                restore_extents(pager, &self.model)?;
                 pager.sync()?;
                 self.model.settle();
             }
@@ -156,6 +157,7 @@ impl<const P: usize> Lab<P> {
                     let id = diptych::PageId::from_u64(*id).expect("the model holds ids");
                     pager.page_mut(id)?.fill(page.fill);
                 }
+                restore_extents(pager, &self.model)?;
                 pager.sync()?;
                 self.model.settle();
             }

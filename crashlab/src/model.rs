@@ -82,6 +82,8 @@ pub struct Model {
     pub generation: u64,
     /// Regular pages by id.
     pub regular: BTreeMap<u64, Regular>,
+    /// The pages of extents, by the ids of these.
+    pub extents: BTreeMap<u64, Vec<Regular>>,
     /// The byte that each protected page is full of, by id.
     pub protected: BTreeMap<u64, u8>,
     /// The byte that the header is full of.
@@ -115,11 +117,31 @@ impl Model {
         }
     }
 
+    /// A page that is not kept twice, by its name: the number of a regular page, or the [name](extent_page) of a page of an extent.
+    #[must_use]
+    pub fn stored(&self, name: u64) -> Option<&Regular> {
+        if name & EXTENT == 0 {
+            return self.regular.get(&name);
+        }
+        let at = usize::try_from(name % EXTENT_PAGES).expect("an extent of the model is short");
+        self.extents.get(&((name & !EXTENT) / EXTENT_PAGES))?.get(at)
+    }
+
+    /// All of these pages with their names.
+    pub fn stored_mut(&mut self) -> impl Iterator<Item = (u64, &mut Regular)> {
+        let regular = self.regular.iter_mut().map(|(id, page)| (*id, page));
+        let extents = self
+            .extents
+            .iter_mut()
+            .flat_map(|(id, pages)| pages.iter_mut().enumerate().map(|(at, page)| (extent_page(*id, at), page)));
+        regular.chain(extents)
+    }
+
     /// A commit made everything durable, and its barriers settle the pages that are older than it. The zeros in those that
     /// commits that waited have handed out may come to the disk after it.
     pub fn commit(&mut self, is_older: impl Fn(u64) -> bool) {
         let waited = self.beneath.take().is_some();
-        for (_, page) in self.regular.iter_mut().filter(|(id, _)| is_older(**id)) {
+        for (_, page) in self.stored_mut().filter(|(name, _)| is_older(*name)) {
             if !waited || !page.is_blank() {
                 page.settle();
             }
@@ -129,9 +151,9 @@ impl Model {
     /// A commit that waits, or a store, made this model of the one `before` it.
     pub fn wait(&mut self, before: &Model) {
         let mut durable = before.durable().clone();
-        for (id, page) in &mut durable.regular {
-            // Regular pages are written in place, whatever becomes of the commit.
-            let now = before.regular.get(id).zip(self.regular.get(id));
+        for (name, page) in durable.stored_mut() {
+            // These pages are written in place, whatever becomes of the commit.
+            let now = before.stored(name).zip(self.stored(name));
             if let Some((_, now)) = now.filter(|(before, now)| before.fill != now.fill) {
                 page.store(now.fill);
             }
@@ -141,13 +163,19 @@ impl Model {
 
     /// A barrier passed.
     pub fn settle(&mut self) {
-        self.regular.values_mut().for_each(Regular::settle);
+        self.stored_mut().for_each(|(_, page)| page.settle());
     }
 
     /// The id of the `pick`-th regular page, counted around.
     #[must_use]
     pub fn pick_regular(&self, pick: u8) -> Option<u64> {
         nth(&self.regular, pick)
+    }
+
+    /// The id of the `pick`-th extent, counted around.
+    #[must_use]
+    pub fn pick_extent(&self, pick: u8) -> Option<u64> {
+        nth(&self.extents, pick)
     }
 
     /// The id of the `pick`-th protected page, counted around.
@@ -167,6 +195,18 @@ impl Model {
     pub fn pick_many_protected(&self, pick: u8, count: u8) -> Vec<u64> {
         many(&self.protected, pick, count)
     }
+}
+
+/// Marks the name of a page of an extent.
+const EXTENT: u64 = 1 << 63;
+
+/// More pages than an extent of a model has.
+const EXTENT_PAGES: u64 = 1 << 16;
+
+/// A name for a page of an extent, which no regular page has.
+#[must_use]
+pub fn extent_page(id: u64, at: usize) -> u64 {
+    EXTENT | (id * EXTENT_PAGES + at as u64)
 }
 
 fn nth<T>(map: &BTreeMap<u64, T>, pick: u8) -> Option<u64> {

@@ -1,6 +1,6 @@
 //! The operations that tests, crash lab and fuzzers run, on a pager and on its model at once.
 
-use diptych::{Durability, Error, PageId, Pager, ProtectedPageId, Result, Transaction};
+use diptych::{Durability, Error, ExtentId, PageId, Pager, ProtectedPageId, Result, Transaction};
 
 use crate::model::{Model, Regular};
 
@@ -30,6 +30,10 @@ pub enum Operation {
     DropProtected(u8, u8),
     /// Through the map, in place.
     Store(u8, u8),
+    /// The extent picked.
+    FreeExtent(u8),
+    /// Through the map, in place: the extent picked.
+    StoreExtent(u8, u8),
     /// A sync.
     Sync,
     /// Closed and opened again.
@@ -80,6 +84,16 @@ pub enum Step {
     ZeroProtected(u8),
     /// A regular page of this transaction, or with `overwrite` an older one.
     Write(u8, u8),
+    /// An extent of so many pages.
+    AllocExtent(u8),
+    /// The extent picked.
+    FreeExtent(u8),
+    /// The extent picked, made so long if there is room.
+    LengthenExtent(u8, u8),
+    /// The extent picked, with no more pages than so many.
+    ShortenExtent(u8, u8),
+    /// The extent picked, filled with a byte.
+    WriteExtent(u8, u8),
     /// The header, filled with a byte.
     Header(u8),
     /// The commit is to wait for the next durable one.
@@ -100,6 +114,16 @@ fn protected<const P: usize>(id: u64) -> ProtectedPageId<P> {
     ProtectedPageId::from_u64(id).expect("the model holds ids")
 }
 
+fn extent<const P: usize>(id: u64) -> ExtentId<P> {
+    ExtentId::from_u64(id).expect("the model holds ids")
+}
+
+/// Whether each page of an extent is full of what the model says.
+fn is_extent(content: &[u8], pages: &[Regular]) -> bool {
+    let len = content.len() / pages.len();
+    content.chunks(len).zip(pages).all(|(content, page)| content.iter().all(|byte| *byte == page.fill))
+}
+
 fn insert<const P: usize>(model: &mut Model, id: PageId<P>) {
     let old = model.regular.insert(id.to_u64(), Regular::fresh());
     assert_eq!(old, None, "{id} is handed out while it is in use");
@@ -107,6 +131,21 @@ fn insert<const P: usize>(model: &mut Model, id: PageId<P>) {
 
 fn insert_protected<const P: usize>(model: &mut Model, id: ProtectedPageId<P>) {
     assert_eq!(model.protected.insert(id.to_u64(), 0), None, "{id} is handed out while it is in use");
+}
+
+/// Stores again what extents hold where it was not settled.
+///
+/// # Errors
+///
+/// Those of the pager.
+pub fn restore_extents<const P: usize>(pager: &mut Pager<P>, model: &Model) -> Result<()> {
+    for (id, pages) in &model.extents {
+        for (content, page) in pager.extent_mut(extent(*id))?.chunks_mut(P).zip(pages).filter(|(_, page)| !page.settled)
+        {
+            content.fill(page.fill);
+        }
+    }
+    Ok(())
 }
 
 /// Runs an operation that neither opens nor closes the pager. The model is changed as the pager has to be
@@ -135,7 +174,7 @@ pub fn apply<const P: usize>(pager: &mut Pager<P>, model: &mut Model, operation:
     if durable < generation {
         after.wait(model);
     } else if durable > model.durable().generation {
-        after.commit(|id| model.regular.contains_key(&id));
+        after.commit(|name| model.stored(name).is_some());
     }
     *model = after;
     Ok(())
@@ -201,6 +240,20 @@ fn run<const P: usize>(pager: &mut Pager<P>, model: &mut Model, operation: &Oper
             let Some(id) = model.pick_regular(pick) else { return Ok(false) };
             pager.page_mut(page(id))?.fill(fill);
             model.regular.get_mut(&id).expect("it was picked").store(fill);
+            return Ok(false);
+        }
+        Operation::FreeExtent(pick) => {
+            let Some(id) = model.pick_extent(pick) else { return Ok(false) };
+            pager.free_extent(extent(id))?;
+            model.extents.remove(&id);
+        }
+        Operation::StoreExtent(pick, fill) => {
+            let Some(id) = model.pick_extent(pick) else { return Ok(false) };
+            let content = pager.extent_mut(extent(id))?;
+            let pages = model.extents.get_mut(&id).expect("it was picked");
+            assert!(is_extent(content, pages), "an extent shows what was stored to it");
+            content.fill(fill);
+            pages.iter_mut().for_each(|page| page.store(fill));
             return Ok(false);
         }
         Operation::Sync => {
@@ -293,6 +346,41 @@ fn run_steps<const P: usize>(tx: &mut Transaction<'_, P>, model: &mut Model, ste
                 // Written in a transaction it is durable with it.
                 model.regular.insert(id, Regular::settled(fill));
             }
+            Step::AllocExtent(pages) => {
+                let id = tx.alloc_extent(pages.max(1).into())?;
+                let pages = vec![Regular::fresh(); pages.max(1).into()];
+                let old = model.extents.insert(id.to_u64(), pages);
+                assert_eq!(old, None, "{id} is handed out while it is in use");
+            }
+            Step::FreeExtent(pick) => {
+                let Some(id) = model.pick_extent(pick) else { continue };
+                tx.free_extent(extent(id))?;
+                model.extents.remove(&id);
+                assert!(tx.extent(extent(id)).is_err(), "a freed extent is gone");
+            }
+            Step::LengthenExtent(pick, len) => {
+                let Some(id) = model.pick_extent(pick) else { continue };
+                let pages = model.extents.get_mut(&id).expect("it was picked");
+                let is_staged = tx.extent(extent(id)).is_ok() && !before.extents.contains_key(&id);
+                if tx.lengthen_extent(extent(id), len.into())? && usize::from(len) > pages.len() {
+                    // What is staged grows with zeros that are staged.
+                    pages.resize(len.into(), if is_staged { Regular::settled(0) } else { Regular::fresh() });
+                }
+            }
+            Step::ShortenExtent(pick, len) => {
+                let Some(id) = model.pick_extent(pick) else { continue };
+                tx.shorten_extent(extent(id), len.max(1).into())?;
+                model.extents.get_mut(&id).expect("it was picked").truncate(len.max(1).into());
+            }
+            Step::WriteExtent(pick, fill) => {
+                let Some(id) = model.pick_extent(pick) else { continue };
+                let is_older = before.extents.contains_key(&id);
+                let content = if is_older { tx.overwrite_extent(extent(id))? } else { tx.extent_mut(extent(id))? };
+                let pages = model.extents.get_mut(&id).expect("it was picked");
+                assert!(is_extent(content, pages), "an extent starts from what it holds");
+                content.fill(fill);
+                pages.fill(Regular::settled(fill));
+            }
             Step::Header(fill) => {
                 tx.set_header(&[fill; 128])?;
                 model.header = fill;
@@ -310,6 +398,13 @@ fn run_steps<const P: usize>(tx: &mut Transaction<'_, P>, model: &mut Model, ste
     }
     for (id, content) in &model.regular {
         assert!(tx.page(page(*id))?.iter().all(|byte| *byte == content.fill), "a transaction sees its own writes");
+    }
+    for (id, pages) in &model.extents {
+        match tx.extent(extent(*id)) {
+            Ok(content) => assert!(is_extent(content, pages), "a transaction sees its own writes"),
+            Err(Error::Unwritten { .. }) => assert!(pages.iter().any(|page| page.fill == 0)),
+            Err(error) => return Err(error),
+        }
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ struct Shown {
     counts: [u64; 6],
     header: [u8; 128],
     pages: BTreeMap<(bool, u64), Result<Vec<u8>, String>>,
+    extents: Vec<Vec<u8>>,
     findings: Vec<String>,
 }
 
@@ -28,6 +29,7 @@ fn shown<const P: usize>(pager: &PageReader<P>) -> Shown {
             pager.allocated_page_count(),
             pager.allocated_protected_page_count(),
         ],
+        extents: pager.iter_allocated_extents().filter_map(|id| Some(pager.extent(id).ok()?.to_vec())).collect(),
         header: *pager.header(),
         pages: regular.chain(protected).map(|(name, page)| (name, content(page))).collect(),
         findings: pager.check().iter().map(ToString::to_string).collect(),

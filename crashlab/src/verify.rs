@@ -5,12 +5,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::{Duration, Instant};
 
 use diptych::{
-    Block, CallKind, CrashPoint, CrashState, PageId, Pager, PagerOptions, ProtectedPageId, Recovery, SimDisk, SimImage,
-    TwinCopy,
+    Block, CallKind, CrashPoint, CrashState, ExtentId, PageId, Pager, PagerOptions, ProtectedPageId, Recovery, SimDisk,
+    SimImage, TwinCopy,
 };
 
 use crate::audit::audit;
-use crate::model::{Model, Regular};
+use crate::model::{Model, Regular, extent_page};
 
 /// Of so many images that are opened twice, one goes through a full cycle. Their bytes decide which.
 const CYCLES: u64 = 32;
@@ -169,16 +169,22 @@ fn shown<const P: usize>(pager: &Pager<P>) -> BTreeMap<(bool, u64), u64> {
     let protected = pager
         .iter_allocated_protected_pages()
         .map(|id| (true, id.to_u64(), pager.protected(id).expect("it was verified")));
-    regular.chain(protected).map(|(kind, id, content)| ((kind, id), number(content))).collect()
+    let pages = regular.chain(protected).map(|(kind, id, content)| ((kind, id), number(content)));
+    let extents = pager.iter_allocated_extents().map(|id| {
+        let content = SimImage::from(pager.extent(id).expect("it is listed"));
+        // The ids of extents are names of protected pages that there are not.
+        ((true, id.to_u64()), content.fingerprint())
+    });
+    pages.chain(extents).collect()
 }
 
-/// Which fills each sector of a page may hold in a generation: `None` is anything.
+/// Which fills each sector of a page of that name may hold in a generation: `None` is anything.
 pub fn unsettled(before: &Model, after: &Model, generation: u64) -> impl Fn(u64, Regular) -> Option<Vec<u8>> {
     let committed = generation <= after.generation && generation > before.generation;
     move |id, page| {
-        let known = [before.regular.get(&id), after.regular.get(&id)].into_iter().flatten();
+        let known = [before.stored(id), after.stored(id)].into_iter().flatten();
         let mut fills = vec![page.fill];
-        if committed && page.settled && !before.regular.get(&id).is_some_and(Regular::is_blank) {
+        if committed && page.settled && !before.stored(id).is_some_and(Regular::is_blank) {
             // What the commit overwrote in place, and what was stored before it, was there before anything could name it.
             return Some(fills);
         }
@@ -231,14 +237,18 @@ pub fn compare_after_failure<const P: usize>(
         }
     }
     let mut left = damaged;
-    for (id, page) in &model.regular {
-        let Some(fills) = allowed(*id, *page) else { continue };
-        let id = PageId::from_u64(*id).expect("the model holds ids");
-        let content = pager.page(id).unwrap_or_else(|error| panic!("{id}: {error}"));
+    let regular =
+        model.regular.iter().map(|(id, page)| (*id, *page, &pager.page(page_id(*id)).expect("it is listed")[..]));
+    let extents = model.extents.iter().flat_map(|(id, pages)| {
+        let content = pager.extent(extent_id(*id)).expect("it is listed").chunks(P);
+        pages.iter().zip(content).enumerate().map(|(at, (page, content))| (extent_page(*id, at), *page, content))
+    });
+    for (id, page, content) in regular.chain(extents) {
+        let Some(fills) = allowed(id, page) else { continue };
         let is_whole = |sector: &&[u8]| fills.contains(&sector[0]) && is_filled(sector, sector[0]);
         let wrong = content.chunks(512).filter(|sector| !is_whole(sector)).count();
         let overwritten = fills.iter().any(|fill| *fill != page.fill);
-        assert!(wrong <= if overwritten { left } else { 0 }, "{wrong} sectors of {id} hold none of {fills:x?}");
+        assert!(wrong <= if overwritten { left } else { 0 }, "{wrong} sectors of {id:#x} hold none of {fills:x?}");
         left -= wrong;
     }
 }
@@ -253,7 +263,19 @@ pub fn compare_lists<const P: usize>(pager: &Pager<P>, model: &Model) {
     assert_eq!(regular, model.regular.keys().copied().collect::<Vec<_>>(), "regular pages");
     let protected: Vec<u64> = pager.iter_allocated_protected_pages().map(ProtectedPageId::to_u64).collect();
     assert_eq!(protected, model.protected.keys().copied().collect::<Vec<_>>(), "protected pages");
+    let lens = |id| pager.extent(id).expect("it is listed").len() / P;
+    let extents: Vec<(u64, usize)> = pager.iter_allocated_extents().map(|id| (id.to_u64(), lens(id))).collect();
+    let expected: Vec<(u64, usize)> = model.extents.iter().map(|(id, pages)| (*id, pages.len())).collect();
+    assert_eq!(extents, expected, "extents");
     assert_eq!(pager.header(), &[model.header; 128], "the header");
+}
+
+fn page_id<const P: usize>(id: u64) -> PageId<P> {
+    PageId::from_u64(id).expect("the model holds ids")
+}
+
+fn extent_id<const P: usize>(id: u64) -> ExtentId<P> {
+    ExtentId::from_u64(id).expect("the model holds ids")
 }
 
 /// Compared in large parts, which is quicker by far than byte by byte.

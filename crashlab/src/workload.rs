@@ -55,7 +55,7 @@ pub fn each_operation() -> Vec<Operation> {
 }
 
 /// What the crash lab makes its sequences of: [`each_operation`], and transactions that take savepoints, grow the file,
-/// never end, move copies, wait for the next durable commit, or are durable in any case.
+/// never end, move copies, have extents, wait for the next durable commit, or are durable in any case.
 #[must_use]
 pub fn operations() -> Vec<Operation> {
     let mut all = each_operation();
@@ -86,6 +86,20 @@ pub fn operations() -> Vec<Operation> {
     all.push(Operation::Compact(3));
     all.push(Operation::Compact(40));
     all.push(Operation::Shrink);
+    let extents = vec![Step::AllocExtent(6), Step::WriteExtent(0, 0x6b), Step::AllocExtent(3)];
+    let resized = vec![
+        Step::ShortenExtent(0, 2),
+        Step::Alloc,
+        Step::Write(255, 0x6c),
+        Step::LengthenExtent(1, 7),
+        Step::WriteExtent(0, 0x6d),
+        Step::AllocExtent(2),
+        Step::FreeExtent(2),
+    ];
+    all.push(Operation::Transaction(extents, End::Commit));
+    all.push(Operation::Transaction(resized, End::Commit));
+    all.push(Operation::FreeExtent(0));
+    all.push(Operation::StoreExtent(0, 0x6e));
     let waits = vec![
         Step::Wait,
         Step::WriteProtected(0, 0x66),
@@ -153,8 +167,10 @@ impl Workload {
 /// Whether an operation makes bytes that are in the map before they are in the page cache.
 fn stores_through_the_map(operation: &Operation) -> bool {
     match operation {
-        Operation::Store(..) => true,
-        Operation::Transaction(steps, _) => steps.iter().any(|step| matches!(step, Step::Write(..))),
+        Operation::Store(..) | Operation::StoreExtent(..) => true,
+        Operation::Transaction(steps, _) => {
+            steps.iter().any(|step| matches!(step, Step::Write(..) | Step::WriteExtent(..)))
+        }
         _ => false,
     }
 }

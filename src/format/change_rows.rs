@@ -16,7 +16,8 @@
 //! # Turned row
 //!
 //! A protected page whose copies are where the metadata has them. The first field is its index in the directory (40 bits),
-//! 1 if copy B is live (1 bit), and by how much the generation that wrote that copy exceeds the metadata's (23 bits).
+//! 1 if copy B is live (1 bit), and by how much the generation that wrote that copy exceeds the metadata's (23 bits). Or an
+//! extent that begins where the metadata has it; its length in pages stands in place of the checksum.
 //!
 //! | offset | size | field           |
 //! |-------:|-----:|-----------------|
@@ -25,7 +26,8 @@
 //!
 //! # Placed row
 //!
-//! A protected page whose copies are elsewhere than the metadata has them, or nowhere. The entry is a twin entry.
+//! A protected page whose copies are elsewhere than the metadata has them, or nowhere, or an extent that begins elsewhere. The
+//! entry is a twin entry.
 //!
 //! | offset | size | field       |
 //! |-------:|-----:|-------------|

@@ -291,8 +291,10 @@ fn generation_line(generation: u64) -> String {
 
 /// A process that dies leaves its stores in the page cache: all of them are there but those of the operation in flight.
 fn keep_stores(before: &mut Model, after: &mut Model) {
-    for (id, page) in &mut before.regular {
-        if let Some(later) = after.regular.get_mut(id).filter(|later| later.fill == page.fill) {
+    for (name, page) in before.stored_mut() {
+        if let Some(later) = after.stored_mut().find(|(later, _)| *later == name).map(|(_, later)| later)
+            && later.fill == page.fill
+        {
             page.settle();
             later.settle();
         }
