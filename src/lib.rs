@@ -59,6 +59,7 @@
 //! | find your root again                          | [`PageReader::header`], [`Transaction::set_header`]                  |
 //! | copy a file that is open                      | [`PageReader::snapshot_to`], [`SnapshotOptions`]                     |
 //! | say what will be read                         | [`PageReader::advise`], [`PageReader::prefetch`], [`AccessPattern`]  |
+//! | keep something longer than a page             | [`ExtentId`], [`Transaction::alloc_extent`], [`FreeRuns`]            |
 //! | keep many small things in a page              | [`SubPageAllocator`]; [`SubPageMap`] for several sizes, transactions |
 //! | list what is allocated                        | [`AllocatedPageIter`], [`AllocatedProtectedPageIter`]                |
 //! | write code for any kind of page               | [`PageAllocator`], [`PageHandle`], [`PageMut`]                       |

@@ -44,6 +44,20 @@ impl State {
         self.directory.iter().filter_map(|(index, entry)| Some((index, entry.extent()?, entry)))
     }
 
+    /// Gives an extent the lowest free index and so many pages, where neither takes anything that is not there. Changes nothing if
+    /// there is no room.
+    pub(super) fn take_extent_at_hand(&mut self, geometry: Geometry, pages: u64, generation: u64) -> Option<u64> {
+        let index = self.directory.first_empty();
+        if !self.directory.has_room(index) {
+            return None;
+        }
+        let start = self.free_map.find_run(geometry.first_page()..self.total_pages, pages)?;
+        let run = start..start + pages;
+        self.place_extent(index, &run, generation);
+        self.take_pages(run);
+        Some(index)
+    }
+
     /// Gives an extent the lowest free index and so many pages. After an error the state may have changed, so the caller works on
     /// a clone.
     pub(super) fn take_extent(&mut self, geometry: Geometry, pages: u64, generation: u64) -> Result<u64, Missing> {

@@ -83,6 +83,11 @@ impl Engine {
         if pages == 0 {
             return Err(Error::EmptyExtent);
         }
+        self.check_usable()?;
+        let generation = self.next_generation()?;
+        if let Some(index) = stage.state.take_extent_at_hand(self.geometry, pages, generation) {
+            return Ok(index);
+        }
         self.room_for::<()>(stage, 0, pages)?;
         self.with_run(stage, |state, geometry, generation| state.take_extent(geometry, pages, generation))
     }

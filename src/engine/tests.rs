@@ -14,6 +14,7 @@ use super::{Durability, Engine, EngineOptions, Owned, Verification};
 
 mod bad_files;
 mod eight_tebibytes;
+mod extents;
 mod placement;
 mod table_pages;
 
