@@ -189,16 +189,25 @@ pub enum Error {
         id: u64,
     },
 
-    /// The id names no sub-page of the map: never allocated, freed, of a page that the map has no sub-pages in, or no id that
-    /// was ever handed out.
+    /// The id names no sub-page of the map, or of the table: never allocated, freed, of a page that it has no sub-pages in, or
+    /// no id that was ever handed out.
     #[error("sub-page {id} (slot {slot} of page {page}) is not allocated")]
     NoSuchSubPage {
         /// The raw value of the id.
         id: u64,
-        /// The page that it lies in.
+        /// The page that it lies in; of a table, the number that the table gave that page.
         page: u64,
         /// Which sub-page of that page it is, counted from 0.
         slot: u64,
+    },
+
+    /// The table was made for sub-pages of another size.
+    #[error("the table has sub-pages of {found} bytes; it was opened for sub-pages of {expected}")]
+    SubPageSize {
+        /// The size of the type, in bytes.
+        expected: u64,
+        /// The size of the table, in bytes.
+        found: u64,
     },
 
     /// The place handed out a page that the map has sub-pages in: the page was freed behind the map, or a transaction was

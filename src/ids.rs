@@ -56,8 +56,17 @@ page_id! {
 }
 
 page_id! {
-    /// The name of a sub-page of `S` bytes in a regular page of `P` bytes: its position in the file, counted in units of `S`
-    /// bytes. So it says by itself in which page it lies, and stays what it is when the file is opened again.
+    /// The name of a table that keeps in the file which sub-pages of `S` bytes, in pages of `P` bytes, are live.
+    SubPageTableId<P, S>, "sub-page table"
+}
+
+page_id! {
+    /// The name of a sub-page of `S` bytes in a page of `P` bytes.
+    ///
+    /// Of a [`SubPageMap`](crate::SubPageMap) it is the position in the file, counted in units of `S` bytes. So it says by itself
+    /// in which page the sub-page lies, and stays what it is when the file is opened again. Of a
+    /// [`SubPageTable`](crate::SubPageTable) it is a place in the table, whose pages may lie anywhere: it stays what it is when
+    /// they are moved.
     ///
     /// `S` is a power of two from 8 bytes up to half of `P`; another size is an error of the build where it is first used. Eight
     /// bytes hold one id: what is smaller is better kept in an array.
@@ -74,7 +83,9 @@ impl<const P: usize, const S: usize> SubPageId<P, S> {
         1 << (P.trailing_zeros() - S.trailing_zeros())
     };
 
-    /// The page in which it lies; `None` where that is page 0, which is always reserved: such an id names nothing.
+    /// The page in which it lies, of a [`SubPageMap`](crate::SubPageMap); `None` where that is page 0, which is always reserved:
+    /// such an id names nothing. Of a [`SubPageTable`](crate::SubPageTable) it is the number that the table gave the page, which
+    /// is no page of the file.
     ///
     /// ```
     /// use diptych::SubPageId;

@@ -60,7 +60,7 @@
 //! | copy a file that is open                      | [`PageReader::snapshot_to`], [`SnapshotOptions`]                     |
 //! | say what will be read                         | [`PageReader::advise`], [`PageReader::prefetch`], [`AccessPattern`]  |
 //! | keep something longer than a page             | [`ExtentId`], [`Transaction::alloc_extent`], [`FreeRuns`]            |
-//! | keep many small things in a page              | [`SubPageAllocator`]; [`SubPageMap`] for several sizes, transactions |
+//! | keep many small things in a page              | [`SubPageTable`]; in memory alone [`SubPageAllocator`], [`SubPageMap`] |
 //! | list what is allocated                        | [`AllocatedPageIter`], [`AllocatedProtectedPageIter`]                |
 //! | write code for any kind of page               | [`PageAllocator`], [`PageHandle`], [`PageMut`]                       |
 //! | know what opening did, or what is wrong       | [`Recovery`], [`PageReader::check`], [`Finding`], [`Error`]          |
@@ -83,7 +83,7 @@ pub use engine::{Durability, Finding, Recovery, Verification};
 #[cfg(diptych_planted)]
 pub use engine::{Mistake, plant};
 pub use error::{Error, Result};
-pub use ids::{AnyPageId, ExtentId, FileId, Generation, PageId, ProtectedPageId, SubPageId};
+pub use ids::{AnyPageId, ExtentId, FileId, Generation, PageId, ProtectedPageId, SubPageId, SubPageTableId};
 pub use page::MappedPage;
 pub use pager::{
     AllocatedExtentIter, AllocatedPageIter, AllocatedProtectedPageIter, Compaction, FreeRuns, HEADER_LEN, PageHint,
@@ -94,7 +94,9 @@ pub use storage::{
     AccessPattern, Call, CallKind, CrashOptions, CrashPoint, CrashState, CrashStates, Damage, Epoch, EpochEnd,
     FaultPlan, SimDisk, SimImage, Subset, Tail, TornUnit,
 };
-pub use subpage::{SubPageAllocator, SubPageChange, SubPageMap, SubPageRecovery};
+pub use subpage::{
+    SubPageAllocator, SubPageChange, SubPageMap, SubPageRecovery, SubPageTable, SubPageTableIter, SubPageTableView,
+};
 
 #[cfg(doctest)]
 mod documents {

@@ -72,6 +72,11 @@ impl State {
         self.entry(kind, index).is_some()
     }
 
+    /// The page of the live copy of a twin, for errors that name it.
+    pub(crate) fn live_page_of(&self, index: u64) -> Option<u64> {
+        self.twin(index).map(|entry| entry.live_page())
+    }
+
     /// The entry of a protected page, if there is one.
     pub(super) fn protected(&self, index: u64) -> Option<TwinEntry> {
         self.entry(EntryKind::Protected, index)

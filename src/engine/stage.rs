@@ -351,6 +351,23 @@ impl Stage {
         SavepointToken { stage: self.id, number }
     }
 
+    /// Forgets the newest savepoint, and keeps what was done since. What it kept for a rollback is the savepoint's before it.
+    pub(crate) fn release_savepoint(&mut self, token: SavepointToken) {
+        let newest = self.savepoints.pop().filter(|savepoint| savepoint.number == token.number);
+        let newest = newest.expect("savepoints of the crate's own are released in the order in which they were made");
+        for (owned, content) in newest.before {
+            match self.savepoints.last_mut() {
+                Some(earlier) if !earlier.before.contains_key(&owned) => {
+                    earlier.before.insert(owned, content);
+                }
+                _ if matches!(content, Some(Content::Bytes(_))) => {
+                    self.staged_bytes -= u64::from(self.geometry.page_size());
+                }
+                _ => {}
+            }
+        }
+    }
+
     /// Makes the stage what it was at the savepoint, which stays and can be rolled back to again.
     pub(crate) fn rollback_to(&mut self, token: SavepointToken) -> Result<()> {
         if token.stage != self.id {

@@ -5,13 +5,11 @@
 
 use crate::error::Result;
 
+use super::Engine;
 use super::entries::EntryKind;
 use super::page_buffer::PageBuffer;
 use super::stage::{Owned, Stage};
-use super::{Engine, check_distinct};
 
-// The tables that are made of these pages come next.
-#[cfg_attr(not(test), expect(dead_code, reason = "nothing keeps tables yet"))]
 impl Engine {
     /// Takes pages for a table, all of them or none. They hold zeros.
     pub(crate) fn alloc_table_pages(&mut self, stage: &mut Stage, count: u64) -> Result<Vec<u64>> {
@@ -33,19 +31,12 @@ impl Engine {
         self.staged_twin(stage, EntryKind::Table, index)
     }
 
-    /// The staged contents of several pages, no two of them equal, all of them or none.
-    pub(crate) fn staged_table_pages_mut<'a, const K: usize>(
-        &self,
-        stage: &'a mut Stage,
-        indexes: [u64; K],
-    ) -> Result<[&'a mut [u8]; K]> {
+    /// The staged content, to be changed.
+    pub(crate) fn staged_table_page_mut<'a>(&self, stage: &'a mut Stage, index: u64) -> Result<&'a mut [u8]> {
         self.check_usable()?;
-        let all = indexes.map(Owned::Protected);
-        check_distinct(all)?;
-        indexes.into_iter().try_for_each(|index| self.check_staged_twin(stage, EntryKind::Table, index))?;
-        stage.contents_mut(all, |owned| match owned {
-            Owned::Protected(index) => self.table_page(index).map(PageBuffer::copy_of),
-            _ => unreachable!("only twins were asked for"),
-        })
+        self.check_staged_twin(stage, EntryKind::Table, index)?;
+        let start = |_| self.table_page(index).map(PageBuffer::copy_of);
+        let [content] = stage.contents_mut([Owned::Protected(index)], start)?;
+        Ok(content)
     }
 }

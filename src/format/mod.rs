@@ -35,10 +35,12 @@ mod identity;
 mod leaf;
 mod metadata;
 mod slot;
+mod slot_bits;
 #[cfg(test)]
 mod specimen;
 #[cfg(test)]
 mod structures;
+mod sub_page_table;
 mod twin;
 mod void;
 
@@ -50,8 +52,10 @@ pub(crate) use leaf::LeafHead;
 pub(crate) use leaf::{LEAF_WORDS, LeafBits, PAGES_PER_LEAF, decode_leaf, encode_leaf};
 pub(crate) use metadata::{Metadata, MetadataRecord, PageCounts, REGULAR_LIST_LEN, RegularList, TOP_LEN, TableTop};
 pub(crate) use slot::{MAX_STEPS, Slot, SlotRecord};
+pub(crate) use slot_bits::SlotBits;
 #[cfg(test)]
 pub(crate) use structures::{Cell, STRUCTURES, Structure};
+pub(crate) use sub_page_table::{MOST_NUMBERS, NodeHead, Record, SlotShape, TableRoot};
 pub(crate) use twin::{MAX_TABLE_HEIGHT, NODE_FANOUT, Node, TableKind, TwinEntry, encode_node};
 pub(crate) use void::encode_void;
 

@@ -23,6 +23,7 @@ mod protected;
 mod read_only;
 mod reader;
 mod snapshot;
+mod table_pages;
 mod transaction;
 
 use std::fmt;

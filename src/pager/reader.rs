@@ -95,6 +95,12 @@ impl<const P: usize> PageReader<P> {
         self.engine.live().counts().protected
     }
 
+    /// Pages of the file that tables own, each kept twice.
+    #[must_use]
+    pub fn table_owned_page_count(&self) -> u64 {
+        self.engine.live().counts().table_owned
+    }
+
     /// The number of the last commit. A new file is at generation 1; every commit that changes something adds 1. Commits that wait
     /// for the next durable one share its number.
     #[must_use]

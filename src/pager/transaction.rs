@@ -51,8 +51,8 @@ use super::reader::{HEADER_LEN, index_of};
 /// touched take none.
 #[must_use = "a transaction that is not committed changes nothing"]
 pub struct Transaction<'p, const P: usize> {
-    engine: &'p mut Engine,
-    stage: Stage,
+    pub(super) engine: &'p mut Engine,
+    pub(super) stage: Stage,
 }
 
 /// A point of a transaction to which it can be rolled back: made by [`Transaction::savepoint`].

@@ -8,7 +8,7 @@
 //!                         parents ─▶ page_index, slots   numbers: pages, and bits in words
 //! ```
 //!
-//! Which sub-pages are live is known in memory alone: the file knows the page that they lie in, and who stores an id somewhere
+//! A [`SubPageTable`](table) keeps in the file which sub-pages are live; the others keep that in memory alone: the file knows the page that they lie in, and who stores an id somewhere
 //! gives it back to [`SubPageMap::recover`] after opening. A map holds no pager: it is told in each call where pages come from,
 //! so that one pager has room for any number of maps, and a transaction for what several of them do.
 
@@ -19,6 +19,7 @@ mod page_index;
 mod parents;
 mod recover;
 mod slots;
+mod table;
 
 use static_assertions::assert_impl_all;
 
@@ -26,6 +27,7 @@ pub use allocator::SubPageAllocator;
 pub use change::SubPageChange;
 pub use map::SubPageMap;
 pub use recover::SubPageRecovery;
+pub use table::{SubPageTable, SubPageTableIter, SubPageTableView};
 
 assert_impl_all!(SubPageMap<4096, 64>: Send, Sync);
 assert_impl_all!(SubPageAllocator<4096, 64>: Send, Sync);

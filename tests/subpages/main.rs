@@ -6,6 +6,9 @@ mod changes;
 mod full_places;
 mod recovery;
 mod sizes;
+mod table;
+mod table_bad;
+mod table_twin;
 mod twin;
 
 use diptych::{Error, Pager, PagerOptions, Result, SimDisk, SubPageId};

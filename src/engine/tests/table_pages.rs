@@ -32,8 +32,7 @@ fn fill(index: u64) -> u8 {
 
 fn write(engine: &Engine, stage: &mut Stage, tables: &[u64]) {
     for index in tables {
-        let [page] = engine.staged_table_pages_mut(stage, [*index]).unwrap();
-        page.fill(fill(*index));
+        engine.staged_table_page_mut(stage, *index).unwrap().fill(fill(*index));
         assert_eq!(engine.staged_table_page(stage, *index).unwrap()[0], fill(*index));
     }
 }
