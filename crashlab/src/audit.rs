@@ -233,7 +233,7 @@ mod tests {
         audit,
     };
     use crate::lab::{Lab, Start};
-    use crate::operation::Operation;
+    use crate::operation::{End, Operation, Step};
 
     fn whole() -> SimImage {
         let mut lab = Lab::<4096>::start(Start::HalfFull);
@@ -288,6 +288,25 @@ mod tests {
             add(file, metadata, 16, 1);
         };
         finds(leaked, "pages with an owner");
+    }
+
+    #[test]
+    fn a_page_of_a_table_has_one_owner_and_both_copies_are_the_tables() {
+        let mut lab = Lab::<4096>::start(Start::HalfFull);
+        let table = Operation::Transaction(vec![Step::AllocSubPages(20)], End::Commit);
+        lab.run(&table).expect("nothing fails");
+        lab.run(&Operation::Reopen).expect("nothing fails");
+        let image = lab.disk.durable_image();
+        assert_eq!(audit(&image), Ok(()));
+        let mut forgery = Forgery::of(&image);
+        let metadata = forgery.live_metadata();
+        let leaf = forgery.live_copy(metadata + FREE_MAP_TOP);
+        // Of three protected pages the entries come first.
+        let entry = metadata + DIRECTORY_TOP + 3 * ENTRY_LEN;
+        let copy = forgery.u64_at(entry);
+        flip(&mut forgery, leaf, LOW_PLANE, copy);
+        let found = audit(&forgery.image).expect_err("it is found");
+        assert!(found.contains("both copies"), "{found}");
     }
 
     #[test]

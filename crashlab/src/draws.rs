@@ -72,7 +72,7 @@ impl Draws {
     }
 
     fn step(&mut self) -> Step {
-        match self.below(20) {
+        match self.below(24) {
             0..=2 => Step::Alloc,
             3 => Step::AllocNear(self.byte()),
             4 => Step::AllocBulk(self.count(30)),
@@ -84,7 +84,11 @@ impl Draws {
             14..=16 => Step::Write(self.byte(), self.fill()),
             17 => Step::Header(self.byte()),
             18 => Step::Savepoint,
-            _ => Step::Rollback(self.byte()),
+            19 => Step::Rollback(self.byte()),
+            20 | 21 => Step::AllocSubPages(self.count(12)),
+            22 => Step::WriteSubPage(self.byte(), self.fill()),
+            _ if self.below(4) == 0 => Step::FreeTable,
+            _ => Step::FreeSubPages(self.byte(), self.count(12)),
         }
     }
 }

@@ -170,6 +170,8 @@ fn after_failure<const P: usize>(mut lab: Lab<P>, before: &Model, attempted: &Mo
         // Committed data stay readable, but for protected pages of commits that wait, if another one was changing them.
         let changed =
             |id: u64| attempted.protected.get(&id).is_some_and(|fill| before.protected.get(&id) != Some(fill));
+        let table_changed = attempted.table != before.table;
+        let is_table = |id: u64| before.table.as_ref().is_some_and(|table| table.id == id);
         compare_after_failure(
             pager,
             before,
@@ -179,7 +181,7 @@ fn after_failure<const P: usize>(mut lab: Lab<P>, before: &Model, attempted: &Mo
                 (!touched).then(|| vec![page.fill])
             },
             0,
-            &|id| before.beneath.is_some() && changed(id),
+            &|id| before.beneath.is_some() && (changed(id) || table_changed && is_table(id)),
         );
         // What a process that is killed now would leave.
         let left = lab.disk.cached_image();

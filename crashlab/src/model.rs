@@ -75,6 +75,15 @@ impl Bytes {
     }
 }
 
+/// What a table of sub-pages holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// Its id.
+    pub id: u64,
+    /// The byte that each live sub-page is full of, by id.
+    pub live: BTreeMap<u64, u8>,
+}
+
 /// All that a pager is to show.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Model {
@@ -86,6 +95,10 @@ pub struct Model {
     pub extents: BTreeMap<u64, Vec<Regular>>,
     /// The byte that each protected page is full of, by id.
     pub protected: BTreeMap<u64, u8>,
+    /// The table of sub-pages, if one was made.
+    pub table: Option<Table>,
+    /// Pages of the file that other tables own, of which nothing is known.
+    pub foreign_pages: u64,
     /// The byte that the header is full of.
     pub header: u8,
     /// While the newest commits wait for the next durable one: the state that is durable.
@@ -182,6 +195,19 @@ impl Model {
     #[must_use]
     pub fn pick_protected(&self, pick: u8) -> Option<u64> {
         nth(&self.protected, pick)
+    }
+
+    /// The id of the table and of its `pick`-th sub-page, counted around.
+    #[must_use]
+    pub fn pick_sub_page(&self, pick: u8) -> Option<(u64, u64)> {
+        let table = self.table.as_ref()?;
+        Some((table.id, nth(&table.live, pick)?))
+    }
+
+    /// Up to `count` different sub-pages.
+    #[must_use]
+    pub fn pick_many_sub_pages(&self, pick: u8, count: u8) -> Vec<u64> {
+        self.table.as_ref().map_or_else(Vec::new, |table| many(&table.live, pick, count))
     }
 
     /// Up to `count` different regular pages.

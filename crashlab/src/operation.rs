@@ -1,8 +1,15 @@
 //! The operations that tests, crash lab and fuzzers run, on a pager and on its model at once.
 
-use diptych::{Durability, Error, ExtentId, PageId, Pager, ProtectedPageId, Result, Transaction};
+use std::collections::BTreeMap;
 
-use crate::model::{Model, Regular};
+use diptych::{
+    Durability, Error, ExtentId, PageId, Pager, ProtectedPageId, Result, SubPageId, SubPageTableId, Transaction,
+};
+
+use crate::model::{Model, Regular, Table};
+
+/// The size of the sub-pages in bytes: four in the smallest page that the lab has.
+pub const SUB_PAGE: usize = 256;
 
 /// One call of a pager, or one transaction. Picks are taken modulo what there is.
 #[derive(Clone, Debug)]
@@ -94,6 +101,14 @@ pub enum Step {
     ShortenExtent(u8, u8),
     /// The extent picked, filled with a byte.
     WriteExtent(u8, u8),
+    /// So many sub-pages of the table, which is made if there is none.
+    AllocSubPages(u8),
+    /// From the sub-page picked on, so many.
+    FreeSubPages(u8, u8),
+    /// The sub-page picked, filled with a byte.
+    WriteSubPage(u8, u8),
+    /// The table, with all its sub-pages.
+    FreeTable,
     /// The header, filled with a byte.
     Header(u8),
     /// The commit is to wait for the next durable one.
@@ -144,6 +159,41 @@ pub fn restore_extents<const P: usize>(pager: &mut Pager<P>, model: &Model) -> R
         {
             content.fill(page.fill);
         }
+    }
+    Ok(())
+}
+
+/// The name of a table of the model.
+///
+/// # Panics
+///
+/// When the model holds no id.
+#[must_use]
+pub fn table_id<const P: usize>(table: &Table) -> SubPageTableId<P, SUB_PAGE> {
+    SubPageTableId::from_u64(table.id).expect("the model holds ids")
+}
+
+/// The name of a sub-page of the model.
+///
+/// # Panics
+///
+/// When the model holds no id.
+#[must_use]
+pub fn sub_page<const P: usize>(id: u64) -> SubPageId<P, SUB_PAGE> {
+    SubPageId::from_u64(id).expect("the model holds ids")
+}
+
+fn alloc_sub_pages<const P: usize>(tx: &mut Transaction<'_, P>, model: &mut Model, count: u8) -> Result<()> {
+    if model.table.is_none() {
+        let id = tx.create_sub_page_table::<SUB_PAGE>()?.to_u64();
+        model.table = Some(Table { id, live: BTreeMap::new() });
+    }
+    let Some(table) = &mut model.table else { return Ok(()) };
+    let mut parts = tx.sub_pages(table_id::<P>(table))?;
+    let ids = if count == 1 { vec![parts.alloc()?] } else { parts.alloc_bulk(count.into())? };
+    for id in ids {
+        assert!(parts.page(id)?.iter().all(|byte| *byte == 0), "a fresh sub-page reads as zeros");
+        assert_eq!(table.live.insert(id.to_u64(), 0), None, "{id} is handed out while it is in use");
     }
     Ok(())
 }
@@ -380,6 +430,30 @@ fn run_steps<const P: usize>(tx: &mut Transaction<'_, P>, model: &mut Model, ste
                 assert!(is_extent(content, pages), "an extent starts from what it holds");
                 content.fill(fill);
                 pages.fill(Regular::settled(fill));
+            }
+            Step::AllocSubPages(count) => alloc_sub_pages(tx, model, count)?,
+            Step::FreeSubPages(pick, count) => {
+                let ids = model.pick_many_sub_pages(pick, count);
+                let Some(table) = &mut model.table else { continue };
+                let mut parts = tx.sub_pages(table_id(table))?;
+                match ids[..] {
+                    [id] => parts.free(sub_page(id))?,
+                    _ => parts.free_bulk(ids.iter().map(|id| sub_page(*id)).collect::<Vec<_>>())?,
+                }
+                table.live.retain(|id, _| !ids.contains(id));
+            }
+            Step::WriteSubPage(pick, fill) => {
+                let Some((_, id)) = model.pick_sub_page(pick) else { continue };
+                let Some(table) = &mut model.table else { continue };
+                let mut parts = tx.sub_pages(table_id(table))?;
+                let content = parts.page_mut(sub_page(id))?;
+                assert!(content.iter().all(|byte| *byte == table.live[&id]), "a sub-page starts from what is live");
+                content.fill(fill);
+                table.live.insert(id, fill);
+            }
+            Step::FreeTable => {
+                let Some(table) = model.table.take() else { continue };
+                tx.free_sub_page_table(table_id::<P>(&table))?;
             }
             Step::Header(fill) => {
                 tx.set_header(&[fill; 128])?;

@@ -7,7 +7,7 @@ use diptych::{CallKind, MappedPage, PageReader, PagerOptions, Recovery, SimDisk,
 /// Everything that can be read, and what each page holds or why it cannot be read.
 #[derive(Debug, PartialEq, Eq)]
 struct Shown {
-    counts: [u64; 6],
+    counts: [u64; 7],
     header: [u8; 128],
     pages: BTreeMap<(bool, u64), Result<Vec<u8>, String>>,
     extents: Vec<Vec<u8>>,
@@ -28,6 +28,7 @@ fn shown<const P: usize>(pager: &PageReader<P>) -> Shown {
             pager.free_page_count(),
             pager.allocated_page_count(),
             pager.allocated_protected_page_count(),
+            pager.table_owned_page_count(),
         ],
         extents: pager.iter_allocated_extents().filter_map(|id| Some(pager.extent(id).ok()?.to_vec())).collect(),
         header: *pager.header(),

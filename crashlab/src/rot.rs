@@ -1,12 +1,12 @@
 //! One sector of a file at rest rots, or one write was lost or went astray: the state is the right one in spite of it, or
 //! the file is refused by name and left as it is. Each sector in turn, in every way.
 
-use diptych::{Block, Durability, PageId, Pager, PagerOptions, ProtectedPageId, SimDisk, SimImage};
+use diptych::{Block, Durability, Error, PageId, Pager, PagerOptions, ProtectedPageId, SimDisk, SimImage};
 
 use crate::audit::audit;
 use crate::forgery::{Forgery, SLOT_METADATA_GENERATION};
-use crate::model::Model;
-use crate::operation::Operation;
+use crate::model::{Model, Table};
+use crate::operation::{Operation, sub_page, table_id};
 use crate::run::Run;
 use crate::verify::{caught, compare_lists, is_filled, reports_what_it_changed, unsettled, verify_again};
 use crate::workload::Workload;
@@ -340,7 +340,7 @@ impl Rested {
         compare_lists(&pager, model);
         let broken = self.compare_pages(&pager, model, &hit);
         let findings = pager.check();
-        let expected: Vec<Block> = broken.iter().map(|id| Block::ProtectedPage { id: *id }).collect();
+        let expected = broken.clone();
         assert_eq!(findings.iter().map(|finding| finding.block).collect::<Vec<_>>(), expected, "{findings:?}");
         let recovery = pager.recovery().clone();
         drop(pager);
@@ -357,20 +357,23 @@ impl Rested {
         }
     }
 
-    /// Every page against the model, but for regular ones that were hit. The protected ones that are an error to read.
-    fn compare_pages<const P: usize>(&self, pager: &Pager<P>, model: &Model, hit: &std::ops::Range<u64>) -> Vec<u64> {
+    /// Every page against the model, but for regular ones that were hit. Those that are kept twice and are an error to read.
+    fn compare_pages<const P: usize>(&self, pager: &Pager<P>, model: &Model, hit: &std::ops::Range<u64>) -> Vec<Block> {
         let mut broken = Vec::new();
         for (&id, &fill) in &model.protected {
             match pager.protected(ProtectedPageId::from_u64(id).expect("the model holds ids")) {
                 Ok(content) => assert!(is_filled(&content[..], fill), "protected page {id} is wrong, and no error"),
                 Err(error) => {
                     assert!(error.is_corruption() || error.is_io(), "protected page {id}: {error}");
-                    broken.push(id);
+                    broken.push(Block::ProtectedPage { id });
                 }
             }
         }
+        if let Some(table) = &model.table {
+            broken.extend(broken_pages(pager, table));
+        }
         let most = usize::try_from(hit.end - hit.start).expect("a few pages");
-        assert!(broken.len() <= most, "one bad place makes {} protected pages unreadable", broken.len());
+        assert!(broken.len() <= most, "one bad place makes {} pages unreadable that are kept twice", broken.len());
         let allowed = unsettled(&self.before, &self.after, model.generation);
         for (&id, &page) in model.regular.iter().filter(|(id, _)| !hit.contains(id)) {
             let Some(fills) = allowed(id, page) else { continue };
@@ -379,6 +382,30 @@ impl Rested {
         }
         broken
     }
+}
+
+/// The table of sub-pages against the model. The pages of it that a check finds, if a sub-page is an error to read.
+fn broken_pages<const P: usize>(pager: &Pager<P>, table: &Table) -> Vec<Block> {
+    let mut is_broken = false;
+    let mut note = |error: Error| {
+        assert!(error.is_corruption() || error.is_io(), "the table: {error}");
+        is_broken = true;
+    };
+    match pager.sub_pages(table_id::<P>(table)) {
+        Ok(view) => {
+            for (id, fill) in &table.live {
+                match view.page(sub_page(*id)) {
+                    Ok(content) => assert!(is_filled(&content[..], *fill), "sub-page {id} is wrong, and no error"),
+                    Err(error) => note(error),
+                }
+            }
+        }
+        Err(error) => note(error),
+    }
+    let found = pager.check().into_iter().map(|finding| finding.block);
+    let found: Vec<Block> = found.filter(|block| matches!(block, Block::TablePage { .. })).collect();
+    assert_eq!(is_broken, !found.is_empty(), "a check and a touch say the same of the table");
+    found
 }
 
 #[cfg(test)]

@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use diptych::{
     Block, CallKind, CrashPoint, CrashState, ExtentId, PageId, Pager, PagerOptions, ProtectedPageId, Recovery, SimDisk,
-    SimImage, TwinCopy,
+    SimImage, SubPageId, TwinCopy,
 };
 
 use crate::audit::audit;
 use crate::model::{Model, Regular, extent_page};
+use crate::operation::{sub_page, table_id};
 
 /// Of so many images that are opened twice, one goes through a full cycle. Their bytes decide which.
 const CYCLES: u64 = 32;
@@ -236,6 +237,7 @@ pub fn compare_after_failure<const P: usize>(
             Err(error) => assert!(may_be_spoilt && error.is_corruption(), "{id}: {error}"),
         }
     }
+    compare_table(pager, model, spoilt);
     let mut left = damaged;
     let regular =
         model.regular.iter().map(|(id, page)| (*id, *page, &pager.page(page_id(*id)).expect("it is listed")[..]));
@@ -250,6 +252,30 @@ pub fn compare_after_failure<const P: usize>(
         let overwritten = fills.iter().any(|fill| *fill != page.fill);
         assert!(wrong <= if overwritten { left } else { 0 }, "{wrong} sectors of {id:#x} hold none of {fills:x?}");
         left -= wrong;
+    }
+}
+
+/// The table of sub-pages: which are live, what they hold, that it agrees with itself, and that nobody else has pages of
+/// tables. One that may be `spoilt` may say that it is.
+fn compare_table<const P: usize>(pager: &Pager<P>, model: &Model, spoilt: &dyn Fn(u64) -> bool) {
+    let Some(table) = &model.table else {
+        return assert_eq!(pager.table_owned_page_count(), model.foreign_pages, "pages of no table");
+    };
+    let compared = || -> diptych::Result<()> {
+        let view = pager.sub_pages(table_id::<P>(table))?;
+        view.check()?;
+        let listed: Vec<u64> = view.iter_allocated().map(|id| id.map(SubPageId::to_u64)).collect::<Result<_, _>>()?;
+        assert_eq!(listed, table.live.keys().copied().collect::<Vec<_>>(), "live sub-pages");
+        for (id, fill) in &table.live {
+            let content = view.page(sub_page(*id))?;
+            assert!(is_filled(&content[..], *fill), "sub-page {id} does not hold {fill:#x}");
+        }
+        let owned = model.foreign_pages + 2 * view.page_count()?;
+        assert_eq!(pager.table_owned_page_count(), owned, "pages of the table");
+        Ok(())
+    };
+    if let Err(error) = compared() {
+        assert!(spoilt(table.id) && error.is_corruption(), "the table: {error}");
     }
 }
 

@@ -55,7 +55,7 @@ pub fn each_operation() -> Vec<Operation> {
 }
 
 /// What the crash lab makes its sequences of: [`each_operation`], and transactions that take savepoints, grow the file,
-/// never end, move copies, have extents, wait for the next durable commit, or are durable in any case.
+/// never end, move copies, have extents, wait for the next durable commit, are durable in any case, or change a table of sub-pages.
 #[must_use]
 pub fn operations() -> Vec<Operation> {
     let mut all = each_operation();
@@ -113,6 +113,18 @@ pub fn operations() -> Vec<Operation> {
     ];
     all.push(Operation::Transaction(waits, End::Commit));
     all.push(Operation::Transaction(vec![Step::Durable, Step::WriteProtected(0, 0x6a), Step::Alloc], End::Commit));
+    let sub_pages = vec![
+        Step::AllocSubPages(1),
+        Step::WriteSubPage(0, 0x6b),
+        Step::AllocSubPages(9),
+        Step::FreeSubPages(4, 1),
+        Step::WriteSubPage(6, 0x6c),
+        Step::WriteProtected(0, 0x6d),
+    ];
+    all.push(Operation::Transaction(sub_pages, End::Commit));
+    // The last one of each page, so that the pages go back, and others come.
+    let last = vec![Step::FreeSubPages(0, 255), Step::AllocSubPages(2), Step::WriteSubPage(1, 0x6e)];
+    all.push(Operation::Transaction(last, End::Commit));
     all
 }
 

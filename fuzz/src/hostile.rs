@@ -103,8 +103,14 @@ impl Shown {
     fn by<const P: usize>(pager: &Pager<P>) -> Self {
         let mut bad = BTreeSet::new();
         for finding in pager.check() {
-            let Block::ProtectedPage { id } = finding.block else { panic!("after opening a check finds {finding}") };
-            bad.insert(id);
+            match finding.block {
+                Block::ProtectedPage { id } => {
+                    bad.insert(id);
+                }
+                // Nobody knows of which table, so nobody can read it.
+                Block::TablePage { .. } => {}
+                _ => panic!("after opening a check finds {finding}"),
+            }
         }
         let mut regular = BTreeMap::new();
         for id in pager.iter_allocated_pages() {
@@ -161,6 +167,7 @@ pub fn take_over<const P: usize>(pager: &mut Pager<P>) -> Result<Model> {
     }
     pager.sync()?;
     model.generation = pager.generation().to_u64();
+    model.foreign_pages = pager.table_owned_page_count();
     Ok(model)
 }
 
@@ -178,13 +185,19 @@ fn go_on<const P: usize>(mut lab: Lab<P>, operations: &[Operation]) {
         }
         lab.compare();
     }
-    let found = lab.pager.as_ref().expect("it is open").check();
-    assert_eq!(found, [], "everything was written, so a check finds nothing");
+    assert_whole(lab.pager.as_ref().expect("it is open"));
     lab.run(&Operation::Reopen).expect("an orderly close, and the file opens");
     lab.compare();
     let pager = lab.pager.as_ref().expect("it is open");
     assert!(pager.recovery().is_clean());
-    assert_eq!(pager.check(), []);
+    assert_whole(pager);
+}
+
+/// Everything was written, so a check finds nothing, but for pages of tables that were there before.
+fn assert_whole<const P: usize>(pager: &Pager<P>) {
+    let mut found = pager.check();
+    found.retain(|finding| !matches!(finding.block, Block::TablePage { .. }));
+    assert_eq!(found, []);
 }
 
 fn wide(count: usize) -> u64 {
