@@ -2,6 +2,8 @@
 
 #![cfg(unix)]
 
+#[path = "processes/holes.rs"]
+mod holes;
 #[path = "processes/second_process.rs"]
 mod second_process;
 #[path = "processes/small_disk.rs"]

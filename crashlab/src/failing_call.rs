@@ -5,7 +5,7 @@ use std::io;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use diptych::{CallKind, CrashOptions, Error, FaultPlan, PagerOptions, SimDisk};
+use diptych::{CallKind, CrashOptions, Error, FaultPlan, PageId, Pager, PagerOptions, SimDisk};
 
 use crate::interrupted::{Interrupted, Share};
 use crate::lab::{Lab, Start};
@@ -42,6 +42,10 @@ pub fn workload() -> Vec<Operation> {
         Operation::Free(0),
         Operation::AllocBulk(40),
         Operation::FreeProtected(1),
+        Operation::FreeBulk(3, 30),
+        Operation::PunchHoles,
+        Operation::Compact(60),
+        Operation::Shrink,
         Operation::Reopen,
         Operation::Alloc,
     ]
@@ -165,7 +169,30 @@ fn attempted_with<const P: usize>(
     lab.model
 }
 
+/// What a pager shows after an operation that was cut off by an error, and that may be several commits: those before the failing
+/// one stand.
+///
+/// # Panics
+///
+/// When there are more commits than without the failure.
+pub fn reached<const P: usize>(pager: &Pager<P>, before: &Model, attempted: &Model) -> Model {
+    let generation = pager.generation().to_u64();
+    let durable = pager.durable_generation().to_u64();
+    if generation == before.generation && durable == before.durable().generation {
+        return before.clone();
+    }
+    assert!(generation <= attempted.generation, "a commit more than without a failure");
+    let shows = |model: &Model| pager.iter_allocated_pages().map(PageId::to_u64).eq(model.regular.keys().copied());
+    let mut reached = if shows(before) { before.clone() } else { attempted.clone() };
+    reached.generation = generation;
+    if durable == generation {
+        reached.commit(|_| true);
+    }
+    reached
+}
+
 fn after_failure<const P: usize>(mut lab: Lab<P>, before: &Model, attempted: &Model, operation: &Operation) {
+    let before = &lab.pager.as_ref().map_or_else(|| before.clone(), |pager| reached(pager, before, attempted));
     if let Some(pager) = &mut lab.pager {
         // Committed data stay readable, but for protected pages of commits that wait, if another one was changing them.
         let changed =

@@ -53,6 +53,8 @@ pub enum Operation {
     Compact(u8),
     /// Gives the free pages at the end of the file back.
     Shrink,
+    /// Gives the space of free pages back, and leaves holes.
+    PunchHoles,
     /// Steps, and what becomes of them.
     Transaction(Vec<Step>, End),
 }
@@ -213,9 +215,9 @@ pub fn apply<const P: usize>(pager: &mut Pager<P>, model: &mut Model, operation:
     let commits = run(pager, &mut after, operation)?;
     let generation = pager.generation().to_u64();
     let most = match operation {
-        // What moved, what that leaves empty, and the smaller total twice: the first commit is the one that shows.
+        // What moved, what that leaves empty, and the same state twice: the first commit is the one that shows.
         Operation::Compact(most) => 8 + u64::from(*most),
-        Operation::Shrink => 8,
+        Operation::Shrink | Operation::PunchHoles => 8,
         _ => u64::from(commits),
     };
     assert!((model.generation..=model.generation + most).contains(&generation), "so many commits at most");
@@ -329,6 +331,9 @@ fn run<const P: usize>(pager: &mut Pager<P>, model: &mut Model, operation: &Oper
         }
         Operation::Shrink => {
             pager.shrink()?;
+        }
+        Operation::PunchHoles => {
+            assert!(pager.punch_holes()?.is_some(), "a simulated disk can");
         }
         Operation::Transaction(ref steps, end) => {
             let before = model.clone();

@@ -67,6 +67,7 @@ pub fn verify_read_only<const P: usize>(options: &PagerOptions, image: &SimImage
         CallKind::Grow,
         CallKind::Cut,
         CallKind::Allocate,
+        CallKind::Punch,
         CallKind::Barrier,
         CallKind::SyncDirectory,
     ];

@@ -55,7 +55,8 @@ pub fn each_operation() -> Vec<Operation> {
 }
 
 /// What the crash lab makes its sequences of: [`each_operation`], and transactions that take savepoints, grow the file,
-/// never end, move copies, have extents, wait for the next durable commit, are durable in any case, or change a table of sub-pages.
+/// never end, move copies, have extents, wait for the next durable commit, are durable in any case, or change a table of sub-pages;
+/// compaction, and giving space back.
 #[must_use]
 pub fn operations() -> Vec<Operation> {
     let mut all = each_operation();
@@ -86,6 +87,7 @@ pub fn operations() -> Vec<Operation> {
     all.push(Operation::Compact(3));
     all.push(Operation::Compact(40));
     all.push(Operation::Shrink);
+    all.push(Operation::PunchHoles);
     let extents = vec![Step::AllocExtent(6), Step::WriteExtent(0, 0x6b), Step::AllocExtent(3)];
     let resized = vec![
         Step::ShortenExtent(0, 2),

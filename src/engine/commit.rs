@@ -199,10 +199,14 @@ impl Engine {
     fn hand_out(&mut self, state: &State, contents: &BTreeMap<Owned, Content>) -> Result<Vec<Runs>> {
         let regular = state.handed_out_since(&self.live, PageKind::Regular);
         let extents = state.extent_pages_gained_since(&self.live);
-        [&regular]
-            .into_iter()
-            .chain(extents.iter().map(|(_, pages)| pages))
-            .try_for_each(|pages| self.allocate(pages))?;
+        let others = [PageKind::Engine, PageKind::TableOwned].map(|kind| state.handed_out_since(&self.live, kind));
+        self.allocate(&regular)?;
+        if self.options.sparse {
+            extents.iter().try_for_each(|(_, pages)| self.allocate(pages))?;
+        } else {
+            // A copy without space would be written behind what can no longer fail, or years later by a commit that frees.
+            others.iter().try_for_each(|runs| self.allocate(runs))?;
+        }
         // What was handed out may hold anything from here on, whatever becomes of this commit.
         let mut recycled = vec![self.zero_pages.remove(&regular)];
         for (index, pages) in extents {
@@ -212,8 +216,8 @@ impl Engine {
             }
         }
         recycled.retain(|pages| !pages.is_empty());
-        for kind in [PageKind::Engine, PageKind::TableOwned] {
-            self.zero_pages.remove(&state.handed_out_since(&self.live, kind));
+        for runs in &others {
+            self.zero_pages.remove(runs);
         }
         Ok(recycled)
     }

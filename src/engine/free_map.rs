@@ -316,6 +316,9 @@ mod tests {
                     (*start..start + 4).all(|page| free.contains(&page))
                 });
                 assert_eq!(map.first_free_block(from..END, 4), block);
+                for end in [from, (from + 777).min(END), END] {
+                    assert!(map.free_runs(from..end).pages().eq(free.range(from..end).copied()));
+                }
                 let (index, bit) = locate(from);
                 for end in [bit, bit + 1, (bit + 100).min(PAGES_PER_LEAF), PAGES_PER_LEAF] {
                     let found = map.leaf(index).map(|leaf| leaf.first_other(bit..end, PageKind::Free));

@@ -36,6 +36,7 @@ mod owners;
 mod page_buffer;
 mod placement;
 mod planted;
+mod punch;
 mod reader;
 mod recovery;
 mod report;
@@ -117,6 +118,7 @@ pub(crate) struct Engine {
     /// The file is longer than that: the tail of an earlier failure, which nobody may read.
     has_tail: bool,
     zero_pages: ZeroPages,
+    /// Parts of the file may have no space, so that it is allocated before they are handed out.
     may_have_holes: bool,
 
     live: Live,

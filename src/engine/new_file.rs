@@ -2,8 +2,8 @@
 
 use crate::block::TwinCopy;
 use crate::format::{
-    BLOCK_LEN, BlockBytes, ChangeRows, ChecksumKey, Identity, METADATA_OFFSETS, Metadata, RegularList, Slot,
-    SlotRecord, encode_void,
+    BLOCK_LEN, BlockBytes, ChangeRows, ChecksumKey, Identity, MAY_HAVE_HOLES, METADATA_OFFSETS, Metadata, RegularList,
+    Slot, SlotRecord, encode_void,
 };
 use crate::ids::FileId;
 
@@ -67,7 +67,7 @@ pub(super) fn metadata_of(identity: Identity, state: &State, carries: bool, regu
         identity,
         generation: state.generation,
         required_features: if carries { CHANGES_IN_SLOTS } else { 0 },
-        optional_features: 0,
+        optional_features: if state.may_have_holes { MAY_HAVE_HOLES } else { 0 },
         total_pages: state.total_pages,
         counts: state.counts,
         header: state.header,

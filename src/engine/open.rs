@@ -133,7 +133,7 @@ impl Engine {
         let Found { root, live } = found;
         // Where it cannot be told, space is allocated once more than needed.
         let remembers = options.verification != Verification::Always;
-        let may_have_holes = options.sparse || storage.has_holes().unwrap_or(true);
+        let may_have_holes = options.sparse || live.may_have_holes || storage.has_holes().unwrap_or(true);
         let shown = |kind| Shown::with_room(remembers, live.directory_end(), live.most_entries(kind));
         Engine {
             options,

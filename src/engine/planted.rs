@@ -94,6 +94,10 @@ pub enum Mistake {
     GenerationNotCompared,
     /// Section 7: the file is cut though one slot still names pages behind the cut.
     CutAfterOneCommit,
+    /// I2: pages are punched that the durable state names, and commits that wait have freed.
+    PunchedWhileCommitsWait,
+    /// Section 7: pages are punched that the state before the newest names, though nothing has sealed the newest.
+    PunchedUnsealed,
     /// I4: a leaf counts whatever its checksum and its generation are.
     StaleLeafAccepted,
     /// I4: a protected page is not compared with its checksum.

@@ -53,8 +53,13 @@ impl Engine {
     /// A commit of two barriers that changes nothing but the number of pages.
     pub(super) fn seal_at(&mut self, total_pages: u64) -> Result<()> {
         let mut state = State::clone(&self.live);
-        state.generation = self.next_generation()?;
         state.total_pages = total_pages;
+        self.seal_as(state)
+    }
+
+    /// A commit of two barriers of a state that has the pages of the live one.
+    pub(super) fn seal_as(&mut self, mut state: State) -> Result<()> {
+        state.generation = self.next_generation()?;
         let root = self.checkpoint(&mut state, &[], &RegularPages::default(), false)?;
         self.turn_over(state, Written::Root(Box::new(root)), &BTreeMap::new());
         self.unsynced = Unsynced::Nothing;

@@ -36,6 +36,8 @@ pub(crate) struct State {
     pub(super) total_pages: u64,
     pub(super) counts: PageCounts,
     pub(super) header: [u8; HEADER_LEN],
+    /// Space of the file was given back once, so that parts of it may be holes.
+    pub(super) may_have_holes: bool,
     pub(super) free_map: FreeMap,
     /// Where the copies of the free map's leaves lie.
     pub(super) leaf_table: TwinTable,
@@ -52,6 +54,7 @@ impl State {
             total_pages,
             counts: PageCounts { engine: geometry.first_page(), ..PageCounts::default() },
             header: [0; HEADER_LEN],
+            may_have_holes: false,
             free_map: FreeMap::default(),
             leaf_table: TwinTable::new(TableKind::FreeMap),
             directory: TwinTable::new(TableKind::Directory),

@@ -140,6 +140,12 @@ macro_rules! forward {
             fn allocate(&mut self, _offset: u64, _len: u64) -> io::Result<()> {
                 Ok(())
             }
+            fn can_punch(&mut self) -> io::Result<bool> {
+                self.$file.can_punch()
+            }
+            fn punch(&mut self, region: &mut Region, offset: u64, len: u64) -> io::Result<u64> {
+                self.$file.punch(region, offset, len)
+            }
             fn available(&self) -> io::Result<u64> {
                 Ok(u64::MAX)
             }
@@ -202,6 +208,12 @@ impl Storage for Incoherent {
     }
     fn allocate(&mut self, offset: u64, len: u64) -> io::Result<()> {
         self.0.allocate(offset, len)
+    }
+    fn can_punch(&mut self) -> io::Result<bool> {
+        self.0.can_punch()
+    }
+    fn punch(&mut self, region: &mut Region, offset: u64, len: u64) -> io::Result<u64> {
+        self.0.punch(region, offset, len)
     }
     fn available(&self) -> io::Result<u64> {
         self.0.available()

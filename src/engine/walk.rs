@@ -7,7 +7,8 @@
 use crate::block::{Block, PageKind};
 use crate::error::{Error, Result};
 use crate::format::{
-    BLOCK_LEN, Defect, Metadata, NODE_FANOUT, Node, PAGES_PER_LEAF, PageCounts, RegularList, Slot, TableKind, TwinEntry,
+    BLOCK_LEN, Defect, MAY_HAVE_HOLES, Metadata, NODE_FANOUT, Node, PAGES_PER_LEAF, PageCounts, RegularList, Slot,
+    TableKind, TwinEntry,
 };
 
 use super::reader::{Parent, Reader, check_all, kind_bits};
@@ -45,6 +46,7 @@ impl Reader<'_> {
             total_pages,
             counts: metadata.counts,
             header: metadata.header,
+            may_have_holes: metadata.optional_features & MAY_HAVE_HOLES != 0,
             free_map,
             leaf_table,
             directory,

@@ -1,4 +1,4 @@
-//! Which pages are known to hold zeros: those that the file grew by and that were never handed out since.
+//! Which pages are known to hold zeros: those that the file grew by, or that were punched, and that were never handed out since.
 //!
 //! A page that somebody had before has to be filled with zeros when it is handed out again; a page of this set need not. The
 //! set is forgotten when the file is closed. Pages leave it when a commit that hands them out begins to write, whatever
@@ -16,9 +16,10 @@ pub(super) struct ZeroPages {
 }
 
 impl ZeroPages {
-    /// Adds pages that the file grew by, all behind those that are in the set.
+    /// Adds pages that hold zeros.
     pub(super) fn insert(&mut self, run: Range<u64>) {
         if !run.is_empty() {
+            self.remove_run(run.clone(), &mut Runs::default());
             self.ends.insert(run.start, run.end);
         }
     }
@@ -82,6 +83,7 @@ mod tests {
         fn behaves_like_a_set(
             grown in prop::collection::vec(0u64..40, 0..6),
             removed in prop::collection::vec(prop::collection::btree_set(0u64..200, 0..30), 0..12),
+            punched in prop::collection::vec((0u64..200, 0u64..50), 12),
         ) {
             let (mut pages, mut set, mut end) = (ZeroPages::default(), BTreeSet::new(), 5);
             for len in grown {
@@ -89,7 +91,9 @@ mod tests {
                 set.extend(end..end + len);
                 end += len + 3;
             }
-            for removed in removed {
+            for (removed, (start, len)) in removed.into_iter().zip(punched) {
+                pages.insert(start..start + len);
+                set.extend(start..start + len);
                 let mut runs = Runs::default();
                 removed.iter().for_each(|page| runs.push(*page, 1));
                 let unknown = pages.remove(&runs);

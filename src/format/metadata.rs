@@ -55,6 +55,9 @@ pub(crate) const REGULAR_LIST_LEN: usize = 160;
 /// Entries of a table that stand in the metadata.
 pub(crate) const TOP_LEN: usize = 16;
 
+/// The optional feature of a file of which parts may be holes, however many blocks it occupies: space was given back.
+pub(crate) const MAY_HAVE_HOLES: u64 = 1;
+
 const METADATA_MAGIC: u64 = u64::from_le_bytes(*b"DIPmeta\0");
 const ROW_LEN: usize = 16;
 const LISTED: u32 = 0;

@@ -50,7 +50,9 @@ pub(crate) use identity::{IDENTITY_MAGIC, Identity, IdentityDefect};
 #[cfg(test)]
 pub(crate) use leaf::LeafHead;
 pub(crate) use leaf::{LEAF_WORDS, LeafBits, PAGES_PER_LEAF, decode_leaf, encode_leaf};
-pub(crate) use metadata::{Metadata, MetadataRecord, PageCounts, REGULAR_LIST_LEN, RegularList, TOP_LEN, TableTop};
+pub(crate) use metadata::{
+    MAY_HAVE_HOLES, Metadata, MetadataRecord, PageCounts, REGULAR_LIST_LEN, RegularList, TOP_LEN, TableTop,
+};
 pub(crate) use slot::{MAX_STEPS, Slot, SlotRecord};
 pub(crate) use slot_bits::SlotBits;
 #[cfg(test)]

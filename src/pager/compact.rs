@@ -126,6 +126,37 @@ impl<const P: usize> Pager<P> {
         self.reader.engine.shrink()
     }
 
+    /// Gives the space of free pages back to the filesystem, wherever they lie, and leaves holes in the file. Returns how many bytes
+    /// less the file occupies, or `None` where the filesystem or the platform cannot do that.
+    ///
+    /// The file stays as long as it is; [`shrink`](Self::shrink) makes it shorter, where its end is free. Space is given back in
+    /// blocks of the filesystem, so a free page that is smaller than one goes with its neighbours. From then on, in this pager
+    /// and in all that open the file later, space is allocated before a page is handed out: on a full disk that is an error of the
+    /// call that allocates, and never a signal of a store. It costs a call for each run of pages, and large commits leave copies of
+    /// protected pages where they are.
+    ///
+    /// This makes commits that [wait](crate::Durability::None) durable and takes two commits of two syncs and a sync, so it is for
+    /// now and then. Where nothing is free it costs nothing.
+    ///
+    /// ```
+    /// # use diptych::{PagerOptions, SimDisk};
+    /// # let mut pager = PagerOptions::new().create_on::<4096>(&SimDisk::new())?;
+    /// let ids = pager.alloc_bulk(1000)?;
+    /// pager.free_bulk(&ids[..900])?;
+    /// let given_back = pager.punch_holes()?.expect("a simulated disk can");
+    /// assert!(given_back >= 900 * 4096);
+    /// assert_eq!(pager.alloc()?, ids[0], "the pages are still there");
+    /// # Ok::<(), diptych::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Poisoned`]; [`Error::LastGeneration`]; [`Error::Io`] when something cannot be written or synced, or with
+    /// `op: "punch"` when a call that gives space back fails. What was durable stays, and what was given back stays free.
+    pub fn punch_holes(&mut self) -> Result<Option<u64>> {
+        self.reader.engine.punch_holes()
+    }
+
     /// One commit of a compaction. Returns what it moved.
     fn compact_step<E: From<Error>>(
         &mut self,

@@ -129,18 +129,24 @@ impl FileStorage {
         Err(io::Error::new(io::ErrorKind::PermissionDenied, "the pager belongs to the process that opened it"))
     }
 
-    /// Cuts the file and the region to `len` bytes. Windows cuts no file that is mapped, so there the region is unmapped and
+    /// Cuts the file and the region to `len` bytes, or neither. Windows cuts no file that is mapped, so there the region is unmapped and
     /// mapped again; after an error it may be empty there.
     fn shorten(&self, region: &mut Region, len: u64) -> io::Result<()> {
+        let before = region.len();
         if cfg!(windows) {
             *region = Region::anonymous(0, 0)?;
             let cut = self.file.set_len(len);
-            region.remap_file(&self.file, len, len)?;
+            region.remap_file(&self.file, if cut.is_ok() { len } else { before }, before)?;
             return cut;
         }
         // The region first: nothing may be able to touch what is about to go.
-        region.set_len(region.len().min(len));
-        self.file.set_len(len)
+        region.set_len(before.min(len));
+        let cut = self.file.set_len(len);
+        if cut.is_err() {
+            // The engine goes on with a file that is as long as it was.
+            region.remap_file(&self.file, before, before)?;
+        }
+        cut
     }
 
     /// Extends the file from `before` to `len` bytes and the region with it.
@@ -230,6 +236,22 @@ impl Storage for FileStorage {
     fn allocate(&mut self, offset: u64, len: u64) -> io::Result<()> {
         self.check_may_change()?;
         space::fill_holes(&self.file, offset, len)
+    }
+
+    fn can_punch(&mut self) -> io::Result<bool> {
+        self.check_may_change()?;
+        // Past the end there is nothing to be punched, and a filesystem that cannot says so all the same.
+        platform::punch(&self.file, self.len()?, 1)
+    }
+
+    fn punch(&mut self, _region: &mut Region, offset: u64, len: u64) -> io::Result<u64> {
+        self.check_may_change()?;
+        let occupied = || platform::allocated_bytes(&self.file);
+        let before = occupied()?;
+        if !platform::punch(&self.file, offset, len)? {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        Ok(before.zip(occupied()?).map_or(len, |(before, after)| before.saturating_sub(after)))
     }
 
     fn available(&self) -> io::Result<u64> {

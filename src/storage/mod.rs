@@ -88,6 +88,13 @@ pub(crate) trait Storage: Send + Sync + fmt::Debug {
     /// Allocates the space of a part of the file that may be a hole, without changing what it reads as.
     fn allocate(&mut self, offset: u64, len: u64) -> io::Result<()>;
 
+    /// Whether [`punch`](Self::punch) can be done here. Changes nothing.
+    fn can_punch(&mut self) -> io::Result<bool>;
+
+    /// Gives the space of a part of the file back: it is a hole, and reads as zeros, in the region too. Not durable by itself.
+    /// Returns by how many bytes the file occupies less. After an error any of it may have happened.
+    fn punch(&mut self, region: &mut Region, offset: u64, len: u64) -> io::Result<u64>;
+
     /// Bytes that could still be allocated, as far as the platform tells.
     fn available(&self) -> io::Result<u64>;
 

@@ -53,6 +53,7 @@ const PARTS: [(&str, &[&str]); 1] = [(
         "checkpoint",
         "compaction",
         "shrink",
+        "punch",
         "snapshot",
         "table_pages",
         "advice",

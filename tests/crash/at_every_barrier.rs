@@ -15,9 +15,9 @@ use crate::strategy::operation;
 
 /// Counts what was looked at, so that a test can tell that it looked at something.
 #[derive(Debug, Default)]
-struct Tally {
-    images: usize,
-    recovered: usize,
+pub(crate) struct Tally {
+    pub(crate) images: usize,
+    pub(crate) recovered: usize,
 }
 
 /// Opens every state that a power cut during the last operation may leave.
@@ -41,7 +41,7 @@ fn crash_operation<const P: usize>(start: Start, operation: &Operation, options:
     crash_operation_in(lab, operation, options, tally);
 }
 
-fn crash_operation_in<const P: usize>(
+pub(crate) fn crash_operation_in<const P: usize>(
     mut lab: Lab<P>,
     operation: &Operation,
     options: &CrashOptions,

@@ -53,6 +53,13 @@ fn a_barrier_that_fails_loses_nothing_and_is_never_retried() {
 }
 
 #[test]
+fn giving_space_back_or_taking_it_that_fails_loses_nothing() {
+    for kind in [CallKind::Punch, CallKind::Cut, CallKind::Allocate] {
+        fail_each(kind);
+    }
+}
+
+#[test]
 fn a_growth_that_fails_leaves_the_pager_as_it_was() {
     fail_each(CallKind::Grow);
 }

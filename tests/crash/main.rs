@@ -9,5 +9,6 @@ mod at_every_barrier;
 mod failing_calls;
 #[cfg(diptych_planted)]
 mod planted;
+mod punching;
 mod snapshots;
 mod strategy;

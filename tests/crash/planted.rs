@@ -23,7 +23,7 @@ use diptych::{
 const P: usize = 4096;
 const BLOCK: u64 = 4096;
 
-const ALL: [Mistake; 54] = [
+const ALL: [Mistake; 56] = [
     Mistake::FirstBarrierDropped,
     Mistake::SecondBarrierDropped,
     Mistake::SlotWrittenBeforeTheBarrier,
@@ -63,6 +63,8 @@ const ALL: [Mistake; 54] = [
     Mistake::BrokenPromiseFallsBack,
     Mistake::GenerationNotCompared,
     Mistake::CutAfterOneCommit,
+    Mistake::PunchedWhileCommitsWait,
+    Mistake::PunchedUnsealed,
     Mistake::StaleLeafAccepted,
     Mistake::StaleProtectedPageAccepted,
     Mistake::NoDirectorySyncAtOpen,
@@ -101,7 +103,9 @@ impl Watch {
 }
 
 fn sequences() -> Vec<(&'static str, Vec<Operation>)> {
-    use Operation::{Alloc, AllocBulk, AllocProtectedBulk, Free, Reopen, Store, Sync, Transaction, WriteProtected};
+    use Operation::{
+        Alloc, AllocBulk, AllocProtectedBulk, Free, PunchHoles, Reopen, Store, Sync, Transaction, WriteProtected,
+    };
     let commit = |steps: Vec<Step>| Transaction(steps, End::Commit);
     let mut many: Vec<Step> = (0..6).map(|_| Step::FreeProtected(0)).collect();
     many.extend((0..26).map(|pick| Step::WriteProtected(pick, 0x5d)));
@@ -136,6 +140,7 @@ fn sequences() -> Vec<(&'static str, Vec<Operation>)> {
         ("write a protected page twice", vec![WriteProtected(1, 0x5d), WriteProtected(1, 0x5e)]),
         ("free, alloc and write", vec![Free(0), commit(vec![Step::Alloc, Step::Write(0, 0x5f)])]),
         ("alloc and write, sync", vec![commit(vec![Step::Alloc, Step::Write(255, 7)]), Sync]),
+        ("store, sync, free, punch", vec![Store(0, 0x60), Sync, Free(0), PunchHoles]),
     ]
 }
 
@@ -373,6 +378,17 @@ fn damaged_blocks(watch: &mut Watch) {
         damaged.write(slot * BLOCK, &[0x55; 4096]);
         let opened = PagerOptions::new().open_on::<P>(&SimDisk::from_image(damaged));
         assert!(opened.is_ok(), "the other slot names what was cut off");
+    }
+    // Once holes are punched, neither slot names a page that is one.
+    let mut lab = watch.start(Start::HalfFull);
+    lab.run(&Operation::FreeProtected(1)).expect("nothing fails");
+    lab.run(&Operation::PunchHoles).expect("nothing fails");
+    for slot in 1..3u64 {
+        watch.look(|| format!("free a protected page, punch; slot {} is overwritten", slot - 1));
+        let mut damaged = lab.disk.durable_image();
+        damaged.write(slot * BLOCK, &[0x55; 4096]);
+        let pager = PagerOptions::new().open_on::<P>(&SimDisk::from_image(damaged)).expect("the other slot is whole");
+        assert_eq!(pager.check(), [], "the other slot names what was punched");
     }
 }
 

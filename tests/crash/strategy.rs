@@ -42,6 +42,7 @@ pub(crate) fn operation() -> impl Strategy<Value = Operation> {
         1 => Just(Operation::Sync),
         1 => any::<u8>().prop_map(Operation::Compact),
         1 => Just(Operation::Shrink),
+        1 => Just(Operation::PunchHoles),
         1 => Just(Operation::Reopen),
         1 => Just(Operation::Drop),
         1 => any::<u8>().prop_map(Operation::PowerCut),

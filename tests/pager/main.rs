@@ -8,6 +8,7 @@ mod iteration;
 mod open_create;
 mod places;
 mod protected_pages;
+mod punching;
 mod regular_pages;
 mod threads;
 mod traits;

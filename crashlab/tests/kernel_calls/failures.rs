@@ -3,12 +3,12 @@
 use std::fs;
 use std::path::Path;
 
-use crashlab::failing_call::{attempted_on, workload};
+use crashlab::failing_call::{attempted_on, reached, workload};
 use crashlab::file_lab::{FileLab, verify_file};
 use crashlab::lab::{Lab, Start};
 use crashlab::model::Model;
 use crashlab::verify::{caught, compare};
-use diptych::{Error, PagerOptions};
+use diptych::{Error, Pager, PagerOptions};
 
 use crate::folder;
 use crate::interposed::{Failing, How, Kind, fired, seen, watch};
@@ -58,6 +58,7 @@ fn after_failure<const P: usize>(mut lab: FileLab<P>, attempted: &Model, path: &
     let mut before = lab.model.clone();
     let mut attempted = attempted.clone();
     if let Some(pager) = &mut lab.pager {
+        before = reached(pager, &before, &attempted);
         // Committed data stay readable. An overwrite that was cut off may show.
         let is_touched =
             |id| before.regular.get(&id).map(|page| page.fill) != attempted.regular.get(&id).map(|page| page.fill);
@@ -98,8 +99,16 @@ fn fail_all<const P: usize>(start: Start, sparse: bool, kind: Kind, how: How, fo
 }
 
 fn fail_with(how: How, for_ever: bool) {
-    let kinds =
-        [Kind::Write, Kind::SyncData, Kind::SyncAll, Kind::SyncDirectory, Kind::Allocate, Kind::Truncate, Kind::Map];
+    let kinds = [
+        Kind::Write,
+        Kind::SyncData,
+        Kind::SyncAll,
+        Kind::SyncDirectory,
+        Kind::Allocate,
+        Kind::Punch,
+        Kind::Truncate,
+        Kind::Map,
+    ];
     for kind in kinds.into_iter().chain([Kind::Read]) {
         let runs = [
             fail_all::<1024>(Start::HalfFull, false, kind, how, for_ever),
@@ -207,4 +216,17 @@ fn transfers_that_are_always_short_are_finished() {
 #[test]
 fn a_filesystem_that_cannot_allocate_gets_zeros() {
     untouched(Kind::Allocate, How::Error(libc::EOPNOTSUPP));
+}
+
+#[test]
+fn a_filesystem_that_cannot_make_holes_keeps_its_space() {
+    let folder = folder();
+    let mut pager = Pager::<4096>::create(folder.path().join("file")).expect("nothing fails");
+    let ids = pager.alloc_bulk(50).expect("nothing fails");
+    pager.free_bulk(&ids).expect("nothing fails");
+    let generation = pager.generation();
+    let failing = Failing { kind: Kind::Punch, n: 1, how: How::Error(libc::EOPNOTSUPP), for_ever: true };
+    watch(Some(failing));
+    assert_eq!(pager.punch_holes().expect("it is no error"), None);
+    assert!(seen().iter().all(|call| call.kind == Kind::Punch) && pager.generation() == generation);
 }

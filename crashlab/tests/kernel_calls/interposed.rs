@@ -27,6 +27,8 @@ pub(crate) enum Kind {
     SyncDirectory,
     /// `fallocate`.
     Allocate,
+    /// `fallocate` that makes a hole.
+    Punch,
     /// `ftruncate`.
     Truncate,
     /// `mmap` of a file.
@@ -36,13 +38,14 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Kind; 9] = [
+    pub(crate) const ALL: [Kind; 10] = [
         Kind::Read,
         Kind::Write,
         Kind::SyncData,
         Kind::SyncAll,
         Kind::SyncDirectory,
         Kind::Allocate,
+        Kind::Punch,
         Kind::Truncate,
         Kind::Map,
         Kind::FlushMap,
@@ -56,6 +59,7 @@ impl Kind {
             Kind::SyncAll => "fsync",
             Kind::SyncDirectory => "fsync of the directory",
             Kind::Allocate => "fallocate",
+            Kind::Punch => "fallocate that makes a hole",
             Kind::Truncate => "ftruncate",
             Kind::Map => "mmap",
             Kind::FlushMap => "msync",
@@ -206,7 +210,8 @@ extern "C" fn ftruncate64(fd: c_int, len: off64_t) -> c_int {
 
 #[unsafe(no_mangle)]
 extern "C" fn fallocate64(fd: c_int, mode: c_int, offset: off64_t, len: off64_t) -> c_int {
-    status(answer(Kind::Allocate, fd, unsigned(offset), &[], unsigned(len), |_| {
+    let kind = if mode & libc::FALLOC_FL_PUNCH_HOLE == 0 { Kind::Allocate } else { Kind::Punch };
+    status(answer(kind, fd, unsigned(offset), &[], unsigned(len), |_| {
         // SAFETY: The call takes four numbers.
         unsafe { libc::syscall(libc::SYS_fallocate, fd, mode, offset, len) }
     }))

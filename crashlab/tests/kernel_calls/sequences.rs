@@ -22,7 +22,8 @@ fn kind_of(call: CallKind) -> Option<Kind> {
         CallKind::Write => Some(Kind::Write),
         CallKind::Barrier => Some(Kind::SyncData),
         CallKind::SyncDirectory => Some(Kind::SyncDirectory),
-        CallKind::Grow => Some(Kind::Allocate),
+        CallKind::Grow | CallKind::Allocate => Some(Kind::Allocate),
+        CallKind::Punch => Some(Kind::Punch),
         CallKind::Cut => Some(Kind::Truncate),
         _ => None,
     }
@@ -31,7 +32,8 @@ fn kind_of(call: CallKind) -> Option<Kind> {
 /// A call of the code, with what makes it comparable: kind, offset, length.
 type Step = (Kind, u64, u64);
 
-fn real_steps(calls: &[Seen]) -> Vec<Step> {
+/// The steps on a file that is `len` bytes long at first.
+fn real_steps(calls: &[Seen], mut len: u64) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     let mut grew = false;
     for call in calls {
@@ -45,10 +47,16 @@ fn real_steps(calls: &[Seen]) -> Vec<Step> {
             }
             kind => (kind, call.offset, call.len),
         };
-        // The tail of an earlier failure goes in the call that grows, where the disk is simulated.
-        if step.0 == Kind::Allocate {
-            grew = true;
-            steps.pop_if(|last| *last == (Kind::Truncate, step.1, 0));
+        match step.0 {
+            Kind::Truncate => len = step.1,
+            // Space for a hole changes no length.
+            Kind::Allocate if step.1 + step.2 > len => {
+                grew = true;
+                len = step.1 + step.2;
+                // The tail of an earlier failure goes in the call that grows, where the disk is simulated.
+                steps.pop_if(|last| *last == (Kind::Truncate, step.1, 0));
+            }
+            _ => {}
         }
         steps.push(step);
     }
@@ -82,6 +90,7 @@ fn compare<const P: usize>(start: Start, operations: &[Operation], path: &Path) 
     real.pager.as_mut().expect("it is open").sync().expect("nothing fails");
     let calls = seen();
 
+    let len = image.len();
     let disk = SimDisk::from_image(image);
     let pager = PagerOptions::new().open_on::<P>(&disk).expect("it opens");
     // As opening the real file did, which reads every protected page.
@@ -90,7 +99,7 @@ fn compare<const P: usize>(start: Start, operations: &[Operation], path: &Path) 
     operations.iter().for_each(|operation| simulated.run(operation).expect("nothing fails"));
     simulated.pager.as_mut().expect("it is open").sync().expect("nothing fails");
 
-    assert_eq!(real_steps(&calls), simulated_steps(&simulated.disk));
+    assert_eq!(real_steps(&calls, len), simulated_steps(&simulated.disk));
     assert_eq!(real.model, simulated.model);
     compare_bytes(&calls, &simulated.disk);
 }
@@ -102,10 +111,13 @@ fn compare_bytes(calls: &[Seen], disk: &SimDisk) {
     let mut arrived = 0;
     for call in calls {
         match call.kind {
-            Kind::Allocate => image.set_len(call.offset + call.len),
+            Kind::Allocate => image.set_len(image.len().max(call.offset + call.len)),
             Kind::Truncate => image.set_len(call.offset),
-            Kind::Write => {
-                image.write(call.offset, &call.bytes);
+            // Asking whether it can be done changes nothing.
+            Kind::Punch if call.offset >= image.len() => {}
+            Kind::Write | Kind::Punch => {
+                let zeros = vec![0; usize::try_from(call.len).expect("a small file")];
+                image.write(call.offset, if call.kind == Kind::Punch { &zeros } else { &call.bytes });
                 // A write arrives sector by sector.
                 while prefix(disk, epoch, arrived, &image).fingerprint() != image.fingerprint() {
                     arrived += 1;

@@ -150,6 +150,27 @@ pub(super) fn allocate(file: &File, offset: u64, len: u64) -> io::Result<bool> {
     }
 }
 
+/// Has the filesystem take back the space of `len` bytes from `offset`; they read as zeros then, and the file is as long as
+/// before. `false` where there is no such call or the filesystem cannot: nothing has changed.
+pub(super) fn punch(file: &File, offset: u64, len: u64) -> io::Result<bool> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    loop {
+        use rustix::fs::{FallocateFlags, fallocate};
+        use rustix::io::Errno;
+        return match fallocate(file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, offset, len) {
+            Ok(()) => Ok(true),
+            Err(Errno::INTR) => continue,
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(false),
+            Err(error) => Err(error.into()),
+        };
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    {
+        let _ = (file, offset, len);
+        Ok(false)
+    }
+}
+
 /// Makes `copy`, an empty file, share the space of `file` and hold what it holds, dirty pages of its map included. `false`
 /// where there is no such call, the filesystem cannot, or the files are not on the same one.
 pub(super) fn share_space(file: &File, copy: &File) -> bool {

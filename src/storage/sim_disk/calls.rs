@@ -21,6 +21,8 @@ pub enum CallKind {
     Cut,
     /// Allocating the space of holes.
     Allocate,
+    /// Giving space back, and asking whether that can be done: it cannot where the call fails as `Unsupported`.
+    Punch,
     /// A sync that all earlier writes pass, of the bytes alone or of the length as well.
     Barrier,
     /// A sync of the directory that holds the file's name.
@@ -29,7 +31,7 @@ pub enum CallKind {
 
 impl CallKind {
     /// Every kind, in the order in which they are declared.
-    pub const ALL: [CallKind; 9] = [
+    pub const ALL: [CallKind; 10] = [
         CallKind::Lock,
         CallKind::Read,
         CallKind::Write,
@@ -37,6 +39,7 @@ impl CallKind {
         CallKind::Grow,
         CallKind::Cut,
         CallKind::Allocate,
+        CallKind::Punch,
         CallKind::Barrier,
         CallKind::SyncDirectory,
     ];
@@ -52,6 +55,7 @@ impl fmt::Display for CallKind {
             CallKind::Grow => "grow",
             CallKind::Cut => "cut",
             CallKind::Allocate => "allocate",
+            CallKind::Punch => "punch",
             CallKind::Barrier => "barrier",
             CallKind::SyncDirectory => "directory sync",
         })
@@ -68,7 +72,7 @@ pub struct Call {
     pub kind: CallKind,
     /// Where: the first byte of a read or write; the old length of a growth; the new length of a cut; else 0.
     pub offset: u64,
-    /// How many bytes: of a read or write, of a growth, cut off, mapped, allocated; the whole length for a sync.
+    /// How many bytes: of a read or write, of a growth, cut off, mapped, allocated, given back; the whole length for a sync.
     pub len: u64,
     /// The epoch in which it was made. A barrier belongs to the epoch that it ends.
     pub epoch: usize,

@@ -355,6 +355,8 @@ mod tests {
             storage.grow(&mut region, 8192, false),
             storage.cut(&mut region, 0),
             storage.allocate(0, 4096),
+            storage.can_punch().map(drop),
+            storage.punch(&mut region, 0, 4096).map(drop),
             storage.remove(),
             storage.barrier(&mut region, Barrier::Bytes),
             storage.sync_directory(),
@@ -511,6 +513,23 @@ mod tests {
         assert_eq!(kind(storage.write_at(&mut region, &[&[1]], 200_000)), io::ErrorKind::StorageFull);
         assert_eq!(kind(storage.allocate(200_000, 1)), io::ErrorKind::StorageFull);
         storage.allocate(100_000, 1).expect("that block has its space");
+    }
+
+    #[test]
+    fn what_is_punched_reads_as_zeros_and_may_come_back_until_a_barrier_passes() {
+        let (disk, mut storage, mut region) = opened(16_384);
+        storage.write_at(&mut region, &[&[1; 16_384]], 0).expect("it fits");
+        storage.barrier(&mut region, Barrier::Bytes).expect("no fault is planned");
+        assert!(storage.can_punch().expect("no fault is planned"));
+        assert_eq!(storage.punch(&mut region, 4096, 8192).expect("no fault is planned"), 8192);
+        assert!(storage.has_holes().expect("known"));
+        let seen = |image: SimImage| [4095, 4096, 12_287, 12_288].map(|at| byte(&image, at));
+        assert_eq!([4095, 4096, 12_288].map(|at| region.bytes(at, 1)[0]), [1, 0, 1]);
+        assert_eq!(seen(disk.cached_image()), [1, 0, 0, 1]);
+        assert_eq!(seen(disk.durable_image()), [1, 1, 1, 1]);
+        assert_eq!(seen(disk.crash_now(|sector| sector == 8)), [1, 0, 1, 1]);
+        storage.barrier(&mut region, Barrier::Bytes).expect("no fault is planned");
+        assert_eq!(seen(disk.durable_image()), [1, 0, 0, 1]);
     }
 
     #[test]

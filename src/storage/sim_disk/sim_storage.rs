@@ -194,6 +194,36 @@ impl Storage for SimStorage {
         })
     }
 
+    fn can_punch(&mut self) -> io::Result<bool> {
+        self.access.check_write()?;
+        let mut disk = lock(&self.disk);
+        let end = disk.cache().len();
+        let asked = disk.call(CallKind::Punch, (end, 1), |_, fault| fault.map_or(Ok(()), |fault| Err(fault.error)));
+        match asked {
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(false),
+            asked => asked.map(|()| true),
+        }
+    }
+
+    fn punch(&mut self, region: &mut Region, offset: u64, len: u64) -> io::Result<u64> {
+        self.access.check_write()?;
+        let mut disk = lock(&self.disk);
+        disk.notice_stores_sometimes(region);
+        disk.call(CallKind::Punch, (offset, len), |disk, fault| {
+            let inside = offset.checked_add(len).is_some_and(|end| end <= disk.cache().len());
+            assert!(inside, "the engine gives back {len} bytes at {offset}, past the end of the disk");
+            if let Some(fault) = fault {
+                return Err(fault.error);
+            }
+            // Until a barrier has passed, each of its sectors may hold what it held.
+            disk.part_blocks(offset, narrow(len));
+            let sequence = disk.next_sequence();
+            disk.put(offset, &vec![0; narrow(len)], sequence);
+            region.bytes_mut(offset, narrow(len)).fill(0);
+            Ok(disk.space.punch(offset, len))
+        })
+    }
+
     fn available(&self) -> io::Result<u64> {
         let disk = lock(&self.disk);
         Ok(disk.space.available(disk.cache().len()))

@@ -46,6 +46,12 @@ impl Space {
         Ok(())
     }
 
+    /// Gives back the blocks that lie wholly in `len` bytes at `offset`. Returns how many bytes that are.
+    pub(super) fn punch(&mut self, offset: u64, len: u64) -> u64 {
+        let punched = blocks(offset)..(offset + len) / wide(BLOCK_LEN);
+        wide(punched.filter(|block| self.holes.insert(*block)).count()) * wide(BLOCK_LEN)
+    }
+
     /// How many bytes may be allocated beside those of a file of `total` bytes.
     pub(super) fn available(&self, total: u64) -> u64 {
         let allocated = (blocks(total) - wide(self.holes.len())) * wide(BLOCK_LEN);
@@ -74,6 +80,18 @@ fn blocks(len: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_punched_is_given_back_once_and_in_whole_blocks() {
+        let mut space = Space::default();
+        space.set_limit(Some(40_960));
+        space.extend(0, 40_960, false).expect("ten blocks fit");
+        assert_eq!((space.punch(4000, 8192), space.punch(4096, 8192)), (4096, 4096));
+        assert!(space.has_holes());
+        assert_eq!((space.available(40_960), space.punch(0, 0)), (8192, 0));
+        space.fill(0, 40_960, 40_960).expect("what was given back is free again");
+        assert!(!space.has_holes());
+    }
 
     #[test]
     fn holes_take_space_only_when_they_are_filled() {
