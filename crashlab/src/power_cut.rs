@@ -3,9 +3,10 @@
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 
-use diptych::{CrashOptions, CrashPoint, Damage};
+use diptych::{CrashOptions, CrashPoint, Damage, PagerOptions};
 
 use crate::interrupted::{Interrupted, Left, Share, each_recovery_state, torn_units};
+use crate::read_only::verify_read_only;
 use crate::run::Run;
 use crate::verify::{caught, verify_again, verify_cycle};
 use crate::workload::Workload;
@@ -124,6 +125,9 @@ impl Search {
             }
             if self.tally.images.is_multiple_of(64) {
                 verify_cycle::<P>(left.image.clone());
+            }
+            if self.tally.images % 64 == 32 {
+                verify_read_only::<P>(&PagerOptions::new(), &left.image);
             }
             recovery
         });
