@@ -18,6 +18,8 @@ finished index is built anew.
   --index PATH     the index (in the build's folder if not said, else among the temporary files)
   --query WORD     print FILE:LINE for each line that has the word; with PATHs, or where there is no index, build first
   --no-verify      do not compare with a naive index in memory: for inputs that are larger than memory
+  --compact        then move pages to the front of the index while it is open, and cut off its end
+  --snapshot PATH  then write a copy of the index to PATH, where nothing may be yet
   --kill-after N   abort inside transaction N, when all of it is staged, before its commit
   --fresh          build anew, whatever is there
   --help           print this
@@ -30,6 +32,8 @@ pub(crate) struct Arguments {
     pub(crate) index: Option<PathBuf>,
     pub(crate) query: Option<String>,
     pub(crate) no_verify: bool,
+    pub(crate) compact: bool,
+    pub(crate) snapshot: Option<PathBuf>,
     pub(crate) kill_after: Option<u64>,
     pub(crate) fresh: bool,
     pub(crate) help: bool,
@@ -55,6 +59,8 @@ impl Arguments {
                 "--index" => arguments.index = Some(value()?.into()),
                 "--query" => arguments.query = Some(one_word(&value()?)?),
                 "--kill-after" => arguments.kill_after = Some(count(name, &value()?)?),
+                "--snapshot" => arguments.snapshot = Some(value()?.into()),
+                "--compact" => arguments.compact = true,
                 "--no-verify" => arguments.no_verify = true,
                 "--fresh" => arguments.fresh = true,
                 "--help" | "-h" => arguments.help = true,

@@ -56,7 +56,7 @@ pub(crate) struct Root {
 }
 
 impl Root {
-    fn encode(&self) -> [u8; HEADER_LEN] {
+    pub(crate) fn encode(&self) -> [u8; HEADER_LEN] {
         let mut header = [0; HEADER_LEN];
         let root = |tree: Tree| tree.root.map_or(0, NodeId::to_u64);
         let fields = [MAGIC, root(self.words), root(self.files), self.word_count, self.posting_count];

@@ -111,16 +111,37 @@ impl PostingList {
         postings.append(&mut self.tail);
         self.in_chain += postings.len() as u64;
 
-        let mut encoder = Encoder::new();
-        for posting in postings {
-            if encoder.bytes.len() + MAX_POSTING_LEN > PAGE_LEN - POSTINGS {
-                before = Some(write_page(tx, before, &encoder)?);
-                encoder = Encoder::new();
-            }
-            encoder.push(posting);
-        }
-        self.newest = Some(write_page(tx, before, &encoder)?);
+        self.newest = write_pages(tx, before, postings)?.last().copied();
         Ok(())
+    }
+
+    /// Names the pages of the chain anew after the page `from` has moved to `to`. Returns those that it did not have before.
+    ///
+    /// The newest page is named in the word's leaf. Any other is named in a page of the chain, and none of those is ever changed: so
+    /// all of them are written again, and a list is at most once in a compaction.
+    pub(crate) fn page_moved(
+        &mut self,
+        tx: &mut Transaction<'_>,
+        word: &str,
+        from: ChainId,
+        to: ChainId,
+    ) -> Result<Vec<ChainId>> {
+        if self.newest == Some(from) {
+            self.newest = Some(to);
+            return Ok(vec![to]);
+        }
+        let (mut parts, mut next, mut left) = (Vec::new(), self.newest, self.in_chain);
+        while let Some(id) = next {
+            let id = if id == from { to } else { id };
+            let page = ChainPage::read(tx.chain_bytes(id)?).ok_or_else(|| wrong(word, "page"))?;
+            left = left.checked_sub(page.postings.len() as u64).ok_or_else(|| wrong(word, "count in the chain"))?;
+            parts.push(page.postings);
+            next = page.before;
+            tx.free(id)?;
+        }
+        let pages = write_pages(tx, None, parts.into_iter().rev().flatten().collect())?;
+        self.newest = pages.last().copied();
+        Ok(pages)
     }
 
     /// All postings, ascending, and the pages of the chain.
@@ -145,6 +166,21 @@ impl PostingList {
         }
         Ok((postings, chain))
     }
+}
+
+/// Writes postings to as many fresh pages as they take, on top of the page `before`. The last one is the newest.
+fn write_pages(tx: &mut Transaction<'_>, mut before: Option<ChainId>, postings: Vec<Posting>) -> Result<Vec<ChainId>> {
+    let (mut pages, mut encoder) = (Vec::new(), Encoder::new());
+    for posting in postings {
+        if encoder.bytes.len() + MAX_POSTING_LEN > PAGE_LEN - POSTINGS {
+            before = Some(write_page(tx, before, &encoder)?);
+            pages.extend(before);
+            encoder = Encoder::new();
+        }
+        encoder.push(posting);
+    }
+    pages.push(write_page(tx, before, &encoder)?);
+    Ok(pages)
 }
 
 fn write_page(tx: &mut Transaction<'_>, before: Option<ChainId>, postings: &Encoder) -> Result<ChainId> {

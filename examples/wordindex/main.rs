@@ -10,10 +10,12 @@
 //! Each input file is one transaction, so the index holds a file or does not, and its table of files says which. A killed run
 //! is continued by the next. `--help` lists the options.
 //!
-//! From bytes to the program: `postings`, `words`, `input`, `pages`, `node`, `tree`, `list`, `index`, `build`, `verify`.
+//! From bytes to the program: `postings`, `words`, `input`, `pages`, `node`, `tree`, `list`, `index`, `compact`, `build`,
+//! `verify`.
 
 mod arguments;
 mod build;
+mod compact;
 mod error;
 mod index;
 mod input;
@@ -63,6 +65,13 @@ fn run(arguments: &Arguments, output: &mut impl Write) -> Result<()> {
     let is_there = path.try_exists().map_err(Error::io("look for", &path))?;
     if arguments.query.is_none() || !arguments.paths.is_empty() || arguments.fresh || !is_there {
         build_and_report(arguments, &path, output)?;
+    } else if arguments.compact {
+        compact(&mut Index::open(&path)?, output)?;
+    }
+    if let Some(copy) = &arguments.snapshot {
+        let snapshot = Index::open(&path)?.pager.snapshot_to(copy)?;
+        let written = Mebibytes(snapshot.written);
+        writeln!(output, "snapshot    {}, {written} written", copy.display()).map_err(to_output_error)?;
     }
     match &arguments.query {
         Some(word) => query(&Index::open(&path)?, word, output),
@@ -93,8 +102,11 @@ fn build_and_report(arguments: &Arguments, path: &Path, output: &mut impl Write)
     }
     let plan = Plan { index: path, files: &files, kill_after: arguments.kill_after, fresh: arguments.fresh };
     let built = build::build(&plan)?;
-    let index = Index::open(path)?;
+    let mut index = Index::open(path)?;
     report(&index, &built, output).map_err(to_output_error)?;
+    if arguments.compact {
+        compact(&mut index, output)?;
+    }
     let verified = if arguments.no_verify {
         "no, as told"
     } else {
@@ -102,6 +114,11 @@ fn build_and_report(arguments: &Arguments, path: &Path, output: &mut impl Write)
         "every posting list of the reopened file equals the naive one, and no page is leaked"
     };
     writeln!(output, "verified    {verified}").map_err(to_output_error)
+}
+
+fn compact(index: &mut Index, output: &mut impl Write) -> Result<()> {
+    let compacted = index.compact()?;
+    writeln!(output, "compacted   {compacted}").map_err(to_output_error)
 }
 
 fn report(index: &Index, built: &Built, output: &mut impl Write) -> io::Result<()> {

@@ -1,5 +1,6 @@
 //! The example `wordindex`, run as its users run it: as a process, on files.
 
+mod compacting;
 mod failing_calls;
 
 use std::env;
