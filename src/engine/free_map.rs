@@ -317,7 +317,9 @@ mod tests {
                 });
                 assert_eq!(map.first_free_block(from..END, 4), block);
                 for end in [from, (from + 777).min(END), END] {
-                    assert!(map.free_runs(from..end).pages().eq(free.range(from..end).copied()));
+                    let mut found = Vec::new();
+                    map.visit_free_runs(from..end, |run| found.extend(run));
+                    assert!(found.into_iter().eq(free.range(from..end).copied()));
                 }
                 let (index, bit) = locate(from);
                 for end in [bit, bit + 1, (bit + 100).min(PAGES_PER_LEAF), PAGES_PER_LEAF] {

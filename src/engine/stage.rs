@@ -351,19 +351,18 @@ impl Stage {
         SavepointToken { stage: self.id, number }
     }
 
-    /// Forgets the newest savepoint, and keeps what was done since. What it kept for a rollback is the savepoint's before it.
-    pub(crate) fn release_savepoint(&mut self, token: SavepointToken) {
-        let newest = self.savepoints.pop().filter(|savepoint| savepoint.number == token.number);
-        let newest = newest.expect("savepoints of the crate's own are released in the order in which they were made");
-        for (owned, content) in newest.before {
-            match self.savepoints.last_mut() {
+    /// Forgets a savepoint to which nobody will go back. What it remembers goes to the one before it, if that needs it.
+    pub(crate) fn release(&mut self, token: SavepointToken) {
+        let Ok(at) = self.savepoints.binary_search_by_key(&token.number, |savepoint| savepoint.number) else { return };
+        let released = self.savepoints.remove(at);
+        let mut earlier = at.checked_sub(1).and_then(|before| self.savepoints.get_mut(before));
+        for (owned, content) in released.before {
+            let bytes = if let Some(Content::Bytes(buffer)) = &content { buffer.len() as u64 } else { 0 };
+            match &mut earlier {
                 Some(earlier) if !earlier.before.contains_key(&owned) => {
                     earlier.before.insert(owned, content);
                 }
-                _ if matches!(content, Some(Content::Bytes(_))) => {
-                    self.staged_bytes -= u64::from(self.geometry.page_size());
-                }
-                _ => {}
+                _ => self.staged_bytes -= bytes,
             }
         }
     }

@@ -9,8 +9,8 @@ use crate::ids::PageId;
 use super::{Pager, Transaction};
 
 /// What one commit of a compaction moves at the most, in bytes and in pages.
-const STEP_BYTES: u64 = 4 << 20;
-const STEP_PAGES: u64 = 1024;
+const STEP_BYTES: u64 = 16 << 20;
+const STEP_PAGES: u64 = 4096;
 
 /// What a [compaction](Pager::compact) did, and what is left to do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,7 +55,7 @@ impl<const P: usize> Pager<P> {
     /// already. Each step is durable, whatever durability it asks for, and so are then the commits that
     /// [waited](crate::Durability::None) before.
     ///
-    /// It is done in steps of at most 4 MiB, each of them a commit, so it can end after any number of moves, and goes on where it
+    /// It is done in steps of at most 16 MiB, each of them a commit, so it can end after any number of moves, and goes on where it
     /// ended when it is called again: [`Compaction::left`] is 0 when there is nothing more to move, or stays what it is where
     /// a page cannot be. The file is as long as before, with its free pages at the end: [`shrink`](Self::shrink) cuts them off.
     ///
@@ -185,6 +185,7 @@ impl<const P: usize> Pager<P> {
                 failed = Some(error);
                 break;
             }
+            transaction.release(&savepoint);
             *before = from.to_u64();
             round.pages_moved();
             done.moved += 1;

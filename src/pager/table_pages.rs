@@ -59,6 +59,6 @@ impl<const P: usize> Transaction<'_, P> {
         if !stays {
             self.stage.rollback_to(begun).expect("it was begun in this transaction and has not ended");
         }
-        self.stage.release_savepoint(begun);
+        self.stage.release(begun);
     }
 }

@@ -360,6 +360,11 @@ impl<'p, const P: usize> Transaction<'p, P> {
         Savepoint(self.stage.savepoint())
     }
 
+    /// Lets go of what a savepoint keeps.
+    pub(super) fn release(&mut self, savepoint: &Savepoint) {
+        self.stage.release(savepoint.0);
+    }
+
     /// Takes back everything since the savepoint. Savepoints made after it are gone; it can be rolled back to again.
     ///
     /// # Errors

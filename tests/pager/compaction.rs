@@ -306,3 +306,30 @@ fn a_step_takes_no_more_than_may_be_staged() {
         assert_eq!(pager.check(), []);
     }
 }
+
+/// Each move lets go of its own savepoint; those of the caller in between remember what they have to.
+#[test]
+fn a_caller_may_go_back_to_savepoints_of_its_own() {
+    let mut pager = PagerOptions::new().create_on::<P>(&SimDisk::new()).unwrap();
+    let note = pager.alloc_protected().unwrap();
+    let mut left = emptied(&mut pager, 1_000, 0, 20);
+    let mut moves = Vec::new();
+    let done = pager.compact(u64::MAX, |transaction, from, to| {
+        moves.push((from, to));
+        let count = moves.len() as u64;
+        transaction.protected_mut(note)?[..8].copy_from_slice(&count.to_le_bytes());
+        let savepoint = transaction.savepoint();
+        transaction.protected_mut(note)?.fill(0xee);
+        transaction.page_mut(to)?[8..].fill(0xee);
+        transaction.rollback_to(&savepoint)
+    });
+    assert!(done.unwrap().moved == moves.len() as u64 && moves.len() > 20);
+    for (from, to) in &moves {
+        let word = left.regular.remove(from).unwrap();
+        left.regular.insert(*to, word);
+        assert!(to.get(&pager).unwrap()[8..].iter().all(|byte| *byte == 0));
+    }
+    assert_eq!(note.get(&pager).unwrap()[..8], (moves.len() as u64).to_le_bytes());
+    left.protected.insert(note, moves.len() as u64);
+    assert_holds(&pager, &left);
+}
