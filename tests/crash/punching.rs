@@ -104,7 +104,7 @@ fn a_call_that_fails_while_holes_are_punched_loses_nothing() {
             failed += n - 1;
         }
     }
-    assert!(failed > 1000, "{failed} calls failed");
+    assert!(failed > 500, "{failed} calls failed");
 }
 
 #[test]
