@@ -270,6 +270,65 @@ pub enum Error {
     #[error("the snapshot was stopped by its progress callback")]
     SnapshotStopped,
 
+    /// The file is no incremental snapshot.
+    #[error("not an incremental snapshot: magic is {found:#018x}, expected {expected:#018x}")]
+    NotAnIncrement {
+        /// The magic number of an incremental snapshot.
+        expected: u64,
+        /// The first eight bytes, little-endian.
+        found: u64,
+    },
+
+    /// An incremental snapshot is torn, cut short or scribbled over. Nothing of it was applied.
+    #[error("the incremental snapshot is damaged at byte {offset}: {field} is {found:#x}, expected {expected:#x}")]
+    DamagedIncrement {
+        /// Where the structure begins that is wrong.
+        offset: u64,
+        /// The field that is wrong.
+        field: &'static str,
+        /// What the field should hold.
+        expected: u64,
+        /// What it holds.
+        found: u64,
+    },
+
+    /// An incremental snapshot was made of another file.
+    #[error("the incremental snapshot is one of file {found:032x}; the copy is of file {expected:032x}")]
+    IncrementOfAnotherFile {
+        /// The id of the file of which the copy is one, as a number whose digits are those that a `FileId` shows.
+        expected: u128,
+        /// The id of the file of which the incremental snapshot was made.
+        found: u128,
+    },
+
+    /// An incremental snapshot begins at another generation than the one that the copy is at.
+    #[error("the incremental snapshot goes on from generation {expected}; the copy is at generation {found}")]
+    IncrementOfAnotherBase {
+        /// The generation from which the incremental snapshot goes on.
+        expected: u64,
+        /// The generation of the copy.
+        found: u64,
+    },
+
+    /// The copy is at the generation from which an incremental snapshot goes on, and not what the file was at that
+    /// generation: it was changed by itself, or taken while commits waited.
+    #[error(
+        "the copy was changed by itself: its {block} is not what the file had when the incremental snapshot begins"
+    )]
+    NotTheBase {
+        /// What differs.
+        block: Block,
+    },
+
+    /// An incremental snapshot goes from an older generation to the live one. There is none from that generation.
+    #[error("generation {since} is not older than the live generation, {generation}")]
+    NotOlder {
+        /// The generation from which it was to go on.
+        since: u64,
+        /// The live generation.
+        generation: u64,
+    },
+
     /// The application header does not fit.
     #[error("the header has {found} bytes; {max} fit")]
     HeaderTooLong {
@@ -288,7 +347,10 @@ impl Error {
     /// Whether the file holds something that no crash explains.
     #[must_use]
     pub fn is_corruption(&self) -> bool {
-        matches!(self, Error::Corrupt { .. } | Error::Truncated { .. } | Error::Ambiguous { .. })
+        matches!(
+            self,
+            Error::Corrupt { .. } | Error::Truncated { .. } | Error::Ambiguous { .. } | Error::DamagedIncrement { .. }
+        )
     }
 
     /// Whether the operating system refused a call.

@@ -58,6 +58,7 @@
 //! | change a protected page                       | [`ProtectedPageWriter`]                                              |
 //! | find your root again                          | [`PageReader::header`], [`Transaction::set_header`]                  |
 //! | copy a file that is open                      | [`PageReader::snapshot_to`], [`SnapshotOptions`]                     |
+//! | copy what changed since an older copy          | [`PageReader::incremental_to`], [`Pager::apply_incremental`], [`PageReader::changed_since`] |
 //! | say what will be read                         | [`PageReader::advise`], [`PageReader::prefetch`], [`AccessPattern`]  |
 //! | keep something longer than a page             | [`ExtentId`], [`Transaction::alloc_extent`], [`FreeRuns`]            |
 //! | keep many small things in a page              | [`SubPageTable`]; in memory alone [`SubPageAllocator`], [`SubPageMap`] |
@@ -86,9 +87,9 @@ pub use error::{Error, Result};
 pub use ids::{AnyPageId, ExtentId, FileId, Generation, PageId, ProtectedPageId, SubPageId, SubPageTableId};
 pub use page::MappedPage;
 pub use pager::{
-    AllocatedExtentIter, AllocatedPageIter, AllocatedProtectedPageIter, Compaction, FreeRuns, HEADER_LEN, PageHint,
-    PageReader, Pager, PagerOptions, ProtectedPageWriter, ReadOnlyPager, Savepoint, Snapshot, SnapshotOptions,
-    SnapshotProgress, Transaction,
+    AllocatedExtentIter, AllocatedPageIter, AllocatedProtectedPageIter, Change, ChangedSince, Compaction, FreeRuns,
+    HEADER_LEN, Incremental, PageHint, PageReader, Pager, PagerOptions, ProtectedPageWriter, ReadOnlyPager,
+    RegularPages, Savepoint, Snapshot, SnapshotOptions, SnapshotProgress, Transaction,
 };
 pub use storage::{
     AccessPattern, Call, CallKind, CrashOptions, CrashPoint, CrashState, CrashStates, Damage, Epoch, EpochEnd,

@@ -171,6 +171,11 @@ impl State {
         nodes.chain(leaves).chain(self.pages())
     }
 
+    /// What errors and findings call an entry that is not empty.
+    pub(super) fn block_of(&self, index: u64, entry: &TwinEntry) -> Block {
+        if entry.is_twin() { self.kind_of(entry).block(index) } else { Block::Extent { id: index.saturating_add(1) } }
+    }
+
     /// Every twin of the directory, with its name.
     pub(super) fn pages(&self) -> impl Iterator<Item = (Block, TwinEntry)> + '_ {
         let twins = self.directory.iter().filter(|(_, entry)| entry.is_twin());

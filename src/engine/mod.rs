@@ -16,6 +16,7 @@
 
 mod advice;
 mod change;
+mod changed;
 mod check;
 mod checkpoint;
 mod commit;
@@ -26,6 +27,7 @@ mod extent_calls;
 mod free_map;
 mod geometry;
 mod group;
+mod increment;
 mod leaves;
 mod live;
 mod map_leaf;
@@ -66,6 +68,7 @@ use crate::storage::{Barrier, Region, Storage};
 pub use check::Finding;
 pub(crate) use compaction::Round;
 pub(crate) use geometry::Geometry;
+pub(crate) use increment::apply as apply_increment;
 pub(crate) use new_file::NewFile;
 pub(crate) use options::EngineOptions;
 pub use options::{Durability, Verification};

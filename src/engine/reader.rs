@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::format::{
     BLOCK_LEN, BlockBytes, ChecksumKey, Defect, IDENTITY_OFFSET, METADATA_OFFSETS, RegularList, SLOT_OFFSETS, TwinEntry,
 };
-use crate::storage::Storage;
+use crate::storage::Readable;
 
 use super::entries::is_page;
 use super::geometry::Geometry;
@@ -24,7 +24,7 @@ pub(super) const READ_ATTEMPTS: usize = 3;
 /// What it takes to read a file's blocks and pages.
 #[derive(Clone, Copy)]
 pub(super) struct Reader<'a> {
-    pub(super) storage: &'a dyn Storage,
+    pub(super) storage: &'a dyn Readable,
     pub(super) geometry: Geometry,
     pub(super) key: ChecksumKey,
     /// Length of the file in bytes.

@@ -10,7 +10,7 @@ use crate::format::{
     SlotRecord, encode_void,
 };
 use crate::ids::FileId;
-use crate::storage::Storage;
+use crate::storage::Readable;
 
 use super::planted::{Mistake, is_planted};
 use super::reader::{READ_ATTEMPTS, Reader, os_error};
@@ -43,7 +43,7 @@ const SLOTS_AT: usize = 1;
 const METADATA_AT: usize = 3;
 
 impl Reserved {
-    pub(super) fn read(storage: &dyn Storage) -> Result<Reserved> {
+    pub(super) fn read(storage: &dyn Readable) -> Result<Reserved> {
         let mut blocks = [[0; BLOCK_LEN]; 5];
         let mut failures = [const { None }; 5];
         for (at, block) in blocks.iter_mut().enumerate() {
@@ -272,7 +272,7 @@ fn failed(error: Error) -> Walk {
     if error.is_io() { Walk::Unreadable(error) } else { Walk::Fails(error) }
 }
 
-fn first_failure(failures: &mut [Option<io::Error>; 5], storage: &dyn Storage) -> Option<Error> {
+fn first_failure(failures: &mut [Option<io::Error>; 5], storage: &dyn Readable) -> Option<Error> {
     let source = failures.iter_mut().find_map(Option::take)?;
     Some(Error::io("read", storage.path(), source))
 }

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use crate::error::Error;
 use crate::ids::FileId;
-use crate::storage::{Barrier, FileStorage, Region, Storage};
+use crate::storage::{Barrier, FileStorage, Readable, Region, Storage};
 
 use super::new_file::NewFile;
 use super::{Durability, Engine, EngineOptions, Owned, Verification};
@@ -102,7 +102,7 @@ struct Unallocated(FileStorage);
 
 macro_rules! forward {
     ($storage:ty, $file:tt, $($count:tt)?) => {
-        impl Storage for $storage {
+        impl Readable for $storage {
             fn path(&self) -> &Path {
                 self.$file.path()
             }
@@ -118,6 +118,9 @@ macro_rules! forward {
             fn share_with(&self, copy: &std::fs::File) -> bool {
                 self.$file.share_with(copy)
             }
+        }
+
+        impl Storage for $storage {
             fn forget_cached(&self, offset: u64, len: u64) {
                 self.$file.forget_cached(offset, len);
             }
@@ -172,7 +175,7 @@ forward!(Unallocated, 0,);
 #[derive(Debug)]
 struct Incoherent(FileStorage);
 
-impl Storage for Incoherent {
+impl Readable for Incoherent {
     fn path(&self) -> &Path {
         self.0.path()
     }
@@ -188,6 +191,9 @@ impl Storage for Incoherent {
     fn share_with(&self, copy: &std::fs::File) -> bool {
         self.0.share_with(copy)
     }
+}
+
+impl Storage for Incoherent {
     fn forget_cached(&self, offset: u64, len: u64) {
         self.0.forget_cached(offset, len);
     }

@@ -32,6 +32,7 @@ mod change_rows;
 mod checksum;
 mod field;
 mod identity;
+mod increment;
 mod leaf;
 mod metadata;
 mod slot;
@@ -47,6 +48,7 @@ mod void;
 pub(crate) use change_rows::{ChangeRows, MapWord, PlacedTwin, TurnedTwin};
 pub(crate) use checksum::ChecksumKey;
 pub(crate) use identity::{IDENTITY_MAGIC, Identity, IdentityDefect};
+pub(crate) use increment::{Chain, IncrementDefect, IncrementEnd, IncrementHead, MAX_PIECE_LEN, PieceHead};
 #[cfg(test)]
 pub(crate) use leaf::LeafHead;
 pub(crate) use leaf::{LEAF_WORDS, LeafBits, PAGES_PER_LEAF, decode_leaf, encode_leaf};

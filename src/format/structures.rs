@@ -155,6 +155,10 @@ mod tests {
             "Table root",
             "Table branch and node",
             "Table record",
+            // Not of a pager's file.
+            "Increment",
+            "Piece",
+            "End of an increment",
         ]);
         assert_eq!(found, listed.map(str::to_owned).collect());
     }

@@ -13,10 +13,12 @@
 //! the single and the bulk, for the call of its own and the one in a transaction.
 
 mod advice;
+mod changed;
 mod compact;
 mod extents;
 mod free_runs;
 mod handles;
+mod incremental;
 mod iter;
 mod options;
 mod protected;
@@ -38,9 +40,11 @@ use crate::error::Result;
 use crate::ids::{PageId, ProtectedPageId};
 use crate::page::MappedPage;
 
+pub use changed::{Change, ChangedSince};
 pub use compact::Compaction;
 pub use extents::AllocatedExtentIter;
 pub use free_runs::FreeRuns;
+pub use incremental::{Incremental, RegularPages};
 pub use iter::{AllocatedPageIter, AllocatedProtectedPageIter};
 pub use options::PagerOptions;
 pub use protected::ProtectedPageWriter;

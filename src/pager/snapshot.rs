@@ -40,6 +40,10 @@ impl SnapshotOptions {
         self.share_space = share;
         self
     }
+
+    pub(super) const fn shares_space(&self) -> bool {
+        self.share_space
+    }
 }
 
 /// How far a snapshot is.
@@ -65,8 +69,8 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    fn new<const P: usize>(reader: &PageReader<P>, copied: Copied) -> Self {
-        Snapshot { generation: reader.generation(), written: copied.bytes, shared: copied.shared }
+    pub(super) fn at(generation: Generation, copied: Copied) -> Self {
+        Snapshot { generation, written: copied.bytes, shared: copied.shared }
     }
 }
 
@@ -142,10 +146,10 @@ impl<const P: usize> PageReader<P> {
         mut progress: impl FnMut(SnapshotProgress) -> ControlFlow<()>,
     ) -> Result<Snapshot> {
         let mut progress = |written, total| progress(SnapshotProgress { written, total });
-        let copied = self.engine.snapshot(|source, content| {
-            FileStorage::copy(path.as_ref(), source, content, options.share_space, &mut progress)
-        })?;
-        Ok(Snapshot::new(self, copied))
+        let copied = self
+            .engine
+            .snapshot(options.shares_space(), |content| FileStorage::copy(path.as_ref(), content, &mut progress))?;
+        Ok(Snapshot::at(self.generation(), copied))
     }
 
     /// [Copies the live state](Self::snapshot_to) to a simulated disk that has no file yet. A power cut of that disk before this
@@ -155,9 +159,8 @@ impl<const P: usize> PageReader<P> {
     ///
     /// Those of [`snapshot_to`](Self::snapshot_to), or as the disks' plans for failing calls say.
     pub fn snapshot_on(&self, disk: &SimDisk) -> Result<Snapshot> {
-        let copied = self
-            .engine
-            .snapshot(|source, content| disk.copy(source, content, &mut |_, _| ControlFlow::Continue(())))?;
-        Ok(Snapshot::new(self, copied))
+        let copied =
+            self.engine.snapshot(false, |content| disk.copy(content, &mut |_, _| ControlFlow::Continue(())))?;
+        Ok(Snapshot::at(self.generation(), copied))
     }
 }

@@ -6,13 +6,17 @@
 //!   blocks                              ▓    ▓          written in place of what the source has there
 //! ```
 //!
+//! What is written to the other place is a [`Filling`]: this copy, or an [incremental one](super::NewIncrement).
+//!
 //! The source is read with positioned reads, so that bad media is an error and not a signal. What the copy does not need may
 //! be unreadable: a spare copy may have been in flight when the power failed.
 
+use std::fs::File;
 use std::io;
 use std::ops::{ControlFlow, Range};
+use std::path::Path;
 
-use super::{Region, Storage};
+use super::{Readable, Region};
 
 /// How much is read, and then written, at once.
 const PIECE: u64 = 256 << 10;
@@ -26,22 +30,53 @@ pub(crate) type Ranges<'a> = Box<dyn Iterator<Item = Range<u64>> + 'a>;
 /// What is copied from: a storage, and the region that shows what was stored.
 #[derive(Clone, Copy)]
 pub(crate) struct Source<'a> {
-    pub(crate) storage: &'a dyn Storage,
+    pub(crate) storage: &'a dyn Readable,
     pub(crate) region: &'a Region,
 }
 
 /// What the copy holds.
 pub(crate) struct Content<'a> {
+    pub(crate) source: Source<'a>,
+    /// Whether it may share the space of the source.
+    pub(crate) share: bool,
     /// Length in bytes.
     pub(crate) len: u64,
     /// The bytes of the source that it needs.
     pub(crate) needed: &'a dyn Fn() -> Ranges<'a>,
+    /// Those of them that sharing space does not bring along.
+    pub(crate) unshared: &'a dyn Fn() -> Ranges<'a>,
     /// What it holds instead of the source's bytes, and where.
     pub(crate) blocks: Vec<(u64, Vec<u8>)>,
 }
 
 /// Told how many bytes are written, and of how many.
 pub(crate) type Progress<'p> = dyn FnMut(u64, u64) -> ControlFlow<()> + 'p;
+
+/// Writes bytes at an offset of a new file.
+pub(crate) type Write<'w> = dyn FnMut(&[u8], u64) -> io::Result<()> + 'w;
+
+/// What a new file is filled with.
+pub(crate) trait Filling {
+    /// Length of the file in bytes.
+    fn len(&self) -> u64;
+
+    /// What is read on the way, for messages.
+    fn source_path(&self) -> &Path;
+
+    /// Makes the empty file share the space of the source, if it may and that is to be had. It may be longer then.
+    fn share_with(&self, _file: &File) -> bool {
+        false
+    }
+
+    /// Writes all of it, or, to a file that shares space, what that does not bring along. Returns how many bytes that were.
+    fn write(&self, shared: bool, write: &mut Write<'_>, progress: &mut Progress<'_>) -> Result<u64, CopyFailure>;
+
+    /// Whether so little of a file that so many bytes were written to is holes that it is better without any: the number of
+    /// blocks that a filesystem reports hides a few.
+    fn is_nearly_full(&self, bytes: u64) -> bool {
+        self.len().saturating_sub(bytes) < self.len() / 64
+    }
+}
 
 /// What came of a copy.
 #[derive(Clone, Copy, Debug)]
@@ -54,7 +89,7 @@ pub(crate) struct Copied {
 
 /// Why there is no copy.
 #[derive(Debug)]
-pub(super) enum CopyFailure {
+pub(crate) enum CopyFailure {
     Read(io::Error),
     Write(io::Error),
     Stopped,
@@ -67,14 +102,21 @@ impl From<io::Error> for CopyFailure {
 }
 
 /// Bytes written, and what is told of them.
-struct Meter<'m, 'p> {
+pub(super) struct Meter<'m, 'p> {
     progress: &'m mut Progress<'p>,
     done: u64,
     total: u64,
 }
 
-impl Meter<'_, '_> {
-    fn advance(&mut self, bytes: u64) -> Result<(), CopyFailure> {
+impl<'m, 'p> Meter<'m, 'p> {
+    /// A meter that has told that nothing is written yet.
+    pub(super) fn start(progress: &'m mut Progress<'p>, total: u64) -> Result<Self, CopyFailure> {
+        let mut meter = Meter { progress, done: 0, total };
+        meter.advance(0)?;
+        Ok(meter)
+    }
+
+    pub(super) fn advance(&mut self, bytes: u64) -> Result<(), CopyFailure> {
         self.done += bytes;
         match (self.progress)(self.done, self.total) {
             ControlFlow::Continue(()) => Ok(()),
@@ -144,73 +186,54 @@ impl Iterator for Pieces<'_> {
     }
 }
 
-impl Content<'_> {
-    fn pieces(&self) -> Pieces<'_> {
-        Pieces { ranges: (self.needed)(), rest: None }
+impl<'a> Content<'a> {
+    fn pieces(&self, ranges: Ranges<'a>) -> Pieces<'a> {
+        Pieces { ranges, rest: None }
     }
 
     fn blocks_len(&self) -> u64 {
         self.blocks.iter().map(|(_, bytes)| to_offset(bytes.len())).sum()
     }
+}
 
-    /// Whether so little of a copy of so many bytes is holes that it is better without any: the number of blocks that a
-    /// filesystem reports hides a few.
-    pub(super) fn is_nearly_full(&self, bytes: u64) -> bool {
-        self.len.saturating_sub(bytes) < self.len / 64
+impl Filling for Content<'_> {
+    fn len(&self) -> u64 {
+        self.len
     }
 
-    /// Writes all of it. Returns how many bytes that were.
-    pub(super) fn copy(
-        &self,
-        source: Source<'_>,
-        write: &mut dyn FnMut(&[u8], u64) -> io::Result<()>,
-        progress: &mut Progress<'_>,
-    ) -> Result<u64, CopyFailure> {
-        let total = self.pieces().map(|piece| piece.len()).sum::<u64>() + self.blocks_len();
-        let mut meter = Meter { progress, done: 0, total };
-        meter.advance(0)?;
+    fn source_path(&self) -> &Path {
+        self.source.storage.path()
+    }
+
+    fn share_with(&self, file: &File) -> bool {
+        self.share && self.source.storage.share_with(file)
+    }
+
+    fn write(&self, shared: bool, write: &mut Write<'_>, progress: &mut Progress<'_>) -> Result<u64, CopyFailure> {
+        let ranges = || if shared { (self.unshared)() } else { (self.needed)() };
+        let total = self.pieces(ranges()).map(|piece| piece.len()).sum::<u64>() + self.blocks_len();
+        let mut meter = Meter::start(progress, total)?;
         let mut buffer = vec![0; to_index(PIECE)];
-        for piece in self.pieces() {
+        for piece in self.pieces(ranges()) {
             let bytes = &mut buffer[..to_index(piece.len())];
-            piece.read(source, bytes).map_err(CopyFailure::Read)?;
+            piece.read(self.source, bytes).map_err(CopyFailure::Read)?;
             write(bytes, piece.range.start)?;
             meter.advance(piece.len())?;
         }
-        self.write_blocks_to(write, &mut meter)?;
-        Ok(total)
-    }
-
-    /// Writes the blocks alone, to a file that has the rest already. Returns how many bytes that were.
-    pub(super) fn write_blocks(
-        &self,
-        write: &mut dyn FnMut(&[u8], u64) -> io::Result<()>,
-        progress: &mut Progress<'_>,
-    ) -> Result<u64, CopyFailure> {
-        let total = self.blocks_len();
-        let mut meter = Meter { progress, done: 0, total };
-        meter.advance(0)?;
-        self.write_blocks_to(write, &mut meter)?;
-        Ok(total)
-    }
-
-    fn write_blocks_to(
-        &self,
-        write: &mut dyn FnMut(&[u8], u64) -> io::Result<()>,
-        meter: &mut Meter<'_, '_>,
-    ) -> Result<(), CopyFailure> {
         for (offset, bytes) in &self.blocks {
             write(bytes, *offset)?;
         }
-        meter.advance(self.blocks_len())
+        meter.advance(self.blocks_len())?;
+        Ok(total)
     }
 }
 
 /// A length within a piece.
-fn to_index(len: u64) -> usize {
+pub(super) fn to_index(len: u64) -> usize {
     usize::try_from(len).expect("a piece is in memory")
 }
 
-fn to_offset(len: usize) -> u64 {
+pub(super) fn to_offset(len: usize) -> u64 {
     u64::try_from(len).expect("a length in memory fits a file")
 }
 

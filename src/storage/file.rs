@@ -27,7 +27,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process;
 
-use super::{Access, Barrier, Region, Storage};
+use super::{Access, Barrier, Readable, Region, Storage};
 use crate::error::{Error, Result};
 use create::Content;
 
@@ -167,7 +167,7 @@ fn resolve_new(path: &Path) -> io::Result<(PathBuf, &OsStr)> {
     Ok((fs::canonicalize(parent)?, name))
 }
 
-impl Storage for FileStorage {
+impl Readable for FileStorage {
     fn path(&self) -> &Path {
         &self.path
     }
@@ -188,7 +188,9 @@ impl Storage for FileStorage {
     fn share_with(&self, copy: &File) -> bool {
         platform::share_space(&self.file, copy)
     }
+}
 
+impl Storage for FileStorage {
     fn forget_cached(&self, offset: u64, len: u64) {
         platform::forget_cached(&self.file, offset, len);
     }

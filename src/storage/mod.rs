@@ -11,6 +11,8 @@ mod access;
 mod advice;
 mod copy;
 mod file;
+mod increment;
+mod overlay;
 mod region;
 mod sim_disk;
 mod touched;
@@ -24,6 +26,8 @@ pub(crate) use access::Access;
 pub use advice::AccessPattern;
 pub(crate) use copy::{Content, Copied, Ranges, Source};
 pub(crate) use file::FileStorage;
+pub(crate) use increment::{Increment, NewIncrement};
+pub(crate) use overlay::Overlay;
 pub(crate) use region::Region;
 pub use sim_disk::{
     Call, CallKind, CrashOptions, CrashPoint, CrashState, CrashStates, Damage, Epoch, EpochEnd, FaultPlan, SimDisk,
@@ -44,12 +48,10 @@ pub(crate) enum Barrier {
     Length,
 }
 
-/// What the engine asks of a place that keeps bytes.
+/// A place from which bytes are read.
 ///
-/// Errors are the operating system's own; the engine adds the operation and the path. Calls that fail may have written a
-/// part of their bytes; none of them is retried here except after `EINTR` and short transfers. Of a storage that was opened for
-/// [reading](Access::Read), every call that takes it as `&mut`, [`map`](Self::map) excepted, is `PermissionDenied`.
-pub(crate) trait Storage: Send + Sync + fmt::Debug {
+/// Errors are the operating system's own; the engine adds the operation and the path.
+pub(crate) trait Readable: Send + Sync + fmt::Debug {
     /// The path, for messages.
     fn path(&self) -> &Path;
 
@@ -65,7 +67,14 @@ pub(crate) trait Storage: Send + Sync + fmt::Debug {
     /// Makes an empty file hold what this one holds, stores through the region too, by sharing its space. `false` where that is
     /// not to be had.
     fn share_with(&self, copy: &File) -> bool;
+}
 
+/// What the engine asks of a place that keeps bytes.
+///
+/// Errors are the operating system's own; the engine adds the operation and the path. Calls that fail may have written a
+/// part of their bytes; none of them is retried here except after `EINTR` and short transfers. Of a storage that was opened for
+/// [reading](Access::Read), every call that takes it as `&mut`, [`map`](Self::map) excepted, is `PermissionDenied`.
+pub(crate) trait Storage: Readable {
     /// Advice that bytes which are on the disk need not be kept in memory.
     fn forget_cached(&self, offset: u64, len: u64);
 

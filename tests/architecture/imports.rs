@@ -55,6 +55,8 @@ const PARTS: [(&str, &[&str]); 1] = [(
         "shrink",
         "punch",
         "snapshot",
+        "changed",
+        "increment",
         "table_pages",
         "advice",
         "check",

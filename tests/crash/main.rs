@@ -7,6 +7,7 @@
 mod against_the_twin;
 mod at_every_barrier;
 mod failing_calls;
+mod incrementals;
 #[cfg(diptych_planted)]
 mod planted;
 mod punching;

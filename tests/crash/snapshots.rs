@@ -12,7 +12,7 @@ fn is_as_it_was(recovery: &Recovery) -> bool {
 }
 
 /// Opens a copy and compares it with the model of its source.
-fn compare<const P: usize>(lab: &Lab<P>, copy: SimDisk) {
+pub(crate) fn compare<const P: usize>(lab: &Lab<P>, copy: SimDisk) {
     let pager = PagerOptions::new().open_on::<P>(&copy).expect("a copy opens");
     assert!(is_as_it_was(pager.recovery()), "{:?}", pager.recovery());
     assert_eq!(pager.check(), []);

@@ -1,4 +1,4 @@
-//! A copy of a storage as a new file: whole under its final name, or absent.
+//! A copy of a storage, whole or incremental, as a new file: whole under its final name, or absent.
 //!
 //! The file is made as [`create`] makes one: nameless, synced, then named without replacing anything. Where the filesystem
 //! lets files share space, the copy begins as a clone of the source, whatever its size; else what it needs is written.
@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
-use super::super::copy::{Content, Copied, CopyFailure, Progress, Source};
+use super::super::copy::{Copied, CopyFailure, Filling, Progress};
 use super::{FileStorage, create, platform, resolve_new, space};
 use crate::error::{Error, Result};
 
@@ -15,22 +15,15 @@ use crate::error::{Error, Result};
 const WRITE_BACK: u64 = 2 << 20;
 
 impl FileStorage {
-    /// Copies a storage to the new file `path`, which is durable when this returns. If `share` says so and the filesystem
-    /// can, it shares the space of the source.
+    /// Makes the new file `path`, which is durable when this returns.
     ///
     /// # Errors
     ///
     /// [`Error::Io`] with `op: "snapshot to"`, of the kind `AlreadyExists` when the path names anything; with `op: "read"` when
     /// the source cannot be read; [`Error::SnapshotStopped`]. Then nothing new stands under the name.
-    pub(crate) fn copy(
-        path: &Path,
-        source: Source<'_>,
-        content: &Content<'_>,
-        share: bool,
-        progress: &mut Progress<'_>,
-    ) -> Result<Copied> {
+    pub(crate) fn copy(path: &Path, filling: &dyn Filling, progress: &mut Progress<'_>) -> Result<Copied> {
         let failed = |failure| match failure {
-            CopyFailure::Read(error) => Error::io("read", source.storage.path(), error),
+            CopyFailure::Read(error) => Error::io("read", filling.source_path(), error),
             CopyFailure::Write(error) => Error::io("snapshot to", path, error),
             CopyFailure::Stopped => Error::SnapshotStopped,
         };
@@ -39,7 +32,7 @@ impl FileStorage {
         if fs::symlink_metadata(directory.join(name)).is_ok() {
             return Err(failed(io::Error::from(io::ErrorKind::AlreadyExists).into()));
         }
-        let made = create::make(&directory, name, &mut |file| fill(file, source, content, share, progress));
+        let made = create::make(&directory, name, &mut |file| fill(file, filling, progress));
         let (file, copied) = made.map_err(failed)?;
         // A forked child may hold the descriptor, and with it the lock.
         let _ = file.unlock();
@@ -47,13 +40,7 @@ impl FileStorage {
     }
 }
 
-fn fill(
-    file: &File,
-    source: Source<'_>,
-    content: &Content<'_>,
-    share: bool,
-    progress: &mut Progress<'_>,
-) -> Result<Copied, CopyFailure> {
+fn fill(file: &File, filling: &dyn Filling, progress: &mut Progress<'_>) -> Result<Copied, CopyFailure> {
     let mut begun = 0;
     let mut write = |bytes: &[u8], offset| {
         platform::write_parts_at(file, &[bytes], offset)?;
@@ -64,16 +51,12 @@ fn fill(
         }
         Ok(())
     };
-    if share && source.storage.share_with(file) {
-        // What the source has behind its last page is no part of the copy.
-        file.set_len(content.len)?;
-        let bytes = content.write_blocks(&mut write, progress)?;
-        return Ok(Copied { bytes, shared: true });
+    let shared = filling.share_with(file);
+    // What the source has behind its last page is no part of the copy.
+    file.set_len(filling.len())?;
+    let bytes = filling.write(shared, &mut write, progress)?;
+    if !shared && filling.is_nearly_full(bytes) {
+        space::fill_holes(file, 0, filling.len())?;
     }
-    file.set_len(content.len)?;
-    let bytes = content.copy(source, &mut write, progress)?;
-    if content.is_nearly_full(bytes) {
-        space::fill_holes(file, 0, content.len)?;
-    }
-    Ok(Copied { bytes, shared: false })
+    Ok(Copied { bytes, shared })
 }

@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::super::{Access, Barrier, Region, Storage};
+use super::super::{Access, Barrier, Readable, Region, Storage};
 use super::calls::CallKind;
 use super::disk::Disk;
 use super::faults::media_error;
@@ -70,7 +70,7 @@ impl fmt::Debug for SimStorage {
     }
 }
 
-impl Storage for SimStorage {
+impl Readable for SimStorage {
     fn path(&self) -> &Path {
         Path::new(PATH)
     }
@@ -104,7 +104,9 @@ impl Storage for SimStorage {
     fn share_with(&self, _copy: &File) -> bool {
         false
     }
+}
 
+impl Storage for SimStorage {
     fn forget_cached(&self, _offset: u64, _len: u64) {}
 
     fn map(&mut self, len: u64, reserve: u64) -> io::Result<Region> {

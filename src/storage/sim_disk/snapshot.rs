@@ -1,4 +1,4 @@
-//! A copy of a storage as the file of an empty simulated disk.
+//! A copy of a storage, whole or incremental, as the file of an empty simulated disk.
 
 use std::io;
 use std::path::Path;
@@ -10,24 +10,19 @@ use super::image::{SimImage, wide};
 use super::sim_storage::{PATH, SimStorage, lock};
 use crate::error::{Error, Result};
 use crate::storage::Access;
-use crate::storage::copy::{Content, Copied, CopyFailure, Progress, Source};
+use crate::storage::copy::{Copied, CopyFailure, Filling, Progress};
 
 impl SimDisk {
-    /// Copies a storage to this disk, which has no file. The copy is there, and durable, when all of it was written and the
+    /// Makes the file of this disk, which has none. It is there, and durable, when all of it was written and the
     /// barrier behind it has passed, as a file that has no name before: a power cut earlier leaves the disk empty.
     ///
     /// # Errors
     ///
     /// `Io` with the kind `AlreadyExists` if the disk is not empty, `StorageFull` if the limit does not allow the copy, or as a
     /// plan says; `SnapshotStopped`. Then the disk stays empty.
-    pub(crate) fn copy(
-        &self,
-        source: Source<'_>,
-        content: &Content<'_>,
-        progress: &mut Progress<'_>,
-    ) -> Result<Copied> {
+    pub(crate) fn copy(&self, filling: &dyn Filling, progress: &mut Progress<'_>) -> Result<Copied> {
         let failed = |failure| match failure {
-            CopyFailure::Read(error) => Error::io("read", source.storage.path(), error),
+            CopyFailure::Read(error) => Error::io("read", filling.source_path(), error),
             CopyFailure::Write(error) => Error::io("snapshot to", Path::new(PATH), error),
             CopyFailure::Stopped => Error::SnapshotStopped,
         };
@@ -36,20 +31,15 @@ impl SimDisk {
         }
         // Holds the lock of the disk until the copy is there.
         let _attached = SimStorage::attach(&self.disk, Access::Write)?;
-        let copied = self.fill(source, content, progress);
+        let copied = self.fill(filling, progress);
         if copied.is_err() {
             self.lock().space.cut(0);
         }
         copied.map_err(failed)
     }
 
-    fn fill(
-        &self,
-        source: Source<'_>,
-        content: &Content<'_>,
-        progress: &mut Progress<'_>,
-    ) -> Result<Copied, CopyFailure> {
-        let len = content.len;
+    fn fill(&self, filling: &dyn Filling, progress: &mut Progress<'_>) -> Result<Copied, CopyFailure> {
+        let len = filling.len();
         self.step(CallKind::Grow, (0, len), |disk| disk.space.extend(0, len, true))?;
         let mut image = SimImage::default();
         image.set_len(len);
@@ -59,8 +49,8 @@ impl SimDisk {
             image.write(offset, bytes);
             Ok(())
         };
-        let bytes = content.copy(source, &mut write, progress)?;
-        if content.is_nearly_full(bytes) {
+        let bytes = filling.write(false, &mut write, progress)?;
+        if filling.is_nearly_full(bytes) {
             self.step(CallKind::Allocate, (0, len), |disk| disk.space.fill(0, len, len))?;
         }
         self.step(CallKind::Barrier, (0, len), |_| Ok(()))?;
