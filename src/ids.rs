@@ -154,6 +154,13 @@ impl Generation {
     pub const fn to_u64(self) -> u64 {
         self.0
     }
+
+    /// The generation of a raw number that was noted somewhere; `None` for zero and from 2^63 on. Whether a file ever was at it
+    /// is not known.
+    #[must_use]
+    pub const fn from_u64(raw: u64) -> Option<Self> {
+        if raw == 0 || raw >= 1 << 63 { None } else { Some(Generation(raw)) }
+    }
 }
 
 impl fmt::Display for Generation {

@@ -17,7 +17,7 @@ use std::thread;
 use std::time::Duration;
 
 use diptych::{
-    Block, Change, Durability, Error, PageId, Pager, PagerOptions, ProtectedPageId, RegularPages, SimDisk,
+    Block, Change, Durability, Error, Generation, PageId, Pager, PagerOptions, ProtectedPageId, RegularPages, SimDisk,
     SnapshotOptions,
 };
 use tempfile::TempDir;
@@ -321,6 +321,8 @@ fn there_is_nothing_between_a_generation_and_itself_or_an_older_one() {
     let newer = older.incremental_to(files.at("back"), live, RegularPages::All).unwrap_err();
     assert!(matches!(newer, Error::NotOlder { .. }) && !files.at("back").exists(), "{newer}");
     assert_eq!((older.changed_since(live).count(), pager.changed_since(live).count()), (0, 0));
+    assert_eq!(Generation::from_u64(live.to_u64()), Some(live));
+    assert_eq!([0, 1 << 63].map(Generation::from_u64), [None; 2]);
 }
 
 #[test]

@@ -21,6 +21,7 @@ use std::ops::Range;
 use crate::block::{Block, PageKind};
 use crate::error::{Error, Result};
 use crate::format::{BLOCK_LEN, ChecksumKey, IncrementHead, LEAF_WORDS, RESERVED_LEN, TwinEntry};
+use crate::ids::FileId;
 use crate::storage::{Content, Increment, NewIncrement, Overlay, Ranges, Readable, Region, Source, Storage};
 
 use super::Engine;
@@ -145,12 +146,19 @@ pub(crate) fn apply<T>(
 
 /// Whether a copy is at the generation from which an increment of its file goes on.
 fn check_base(base: &Engine, head: &IncrementHead) -> Result<()> {
-    let [expected, found] = [base.identity.file_id, head.identity.file_id].map(|id| u128::from_be_bytes(id.to_bytes()));
-    if expected != found {
-        return Err(Error::IncrementOfAnotherFile { expected, found });
-    }
+    check_file(base.identity.file_id, head.identity.file_id)?;
     let (expected, found) = (head.base, base.live.generation);
     if expected != found { Err(Error::IncrementOfAnotherBase { expected, found }) } else { Ok(()) }
+}
+
+fn check_file(expected: FileId, found: FileId) -> Result<()> {
+    let [expected, found] = [expected, found].map(|id| u128::from_be_bytes(id.to_bytes()));
+    if expected != found { Err(Error::IncrementOfAnotherFile { expected, found }) } else { Ok(()) }
+}
+
+/// Whether the head of an increment says what its pieces do.
+fn check_says(expected: u64, found: u64, field: &'static str) -> Result<()> {
+    if expected != found { Err(Error::DamagedIncrement { offset: 0, field, expected, found }) } else { Ok(()) }
 }
 
 fn reader_of<'a>(overlay: &'a Overlay<'a>, geometry: Geometry, key: ChecksumKey, head: &IncrementHead) -> Reader<'a> {
@@ -163,13 +171,12 @@ fn read_newer(overlay: &Overlay<'_>, head: &IncrementHead, key: ChecksumKey) -> 
         return Err(Error::TooShort { expected: RESERVED_LEN, found: head.total_len() });
     }
     let mut reserved = Reserved::read(overlay)?;
+    check_file(head.identity.file_id, reserved.identity.file_id)?;
+    check_says(head.identity.page_size.into(), reserved.identity.page_size.into(), "page size")?;
     let reader = reader_of(overlay, Geometry::new(head.identity.page_size), key, head);
-    let (verdict, found) = reserved.decide(&reader, false).map_err(foreign)?;
-    let says = (reserved.identity, verdict.generation, found.live.total_pages);
-    if says != (head.identity, head.generation, head.total_pages) {
-        let (expected, found) = (head.generation, verdict.generation);
-        return Err(Error::DamagedIncrement { offset: 0, field: "generation", expected, found });
-    }
+    let (_, found) = reserved.decide(&reader, false).map_err(foreign)?;
+    check_says(head.generation, found.live.generation, "generation")?;
+    check_says(head.total_pages, found.live.total_pages, "total pages")?;
     Ok(found.live)
 }
 

@@ -15,6 +15,7 @@ use super::{Durability, Engine, EngineOptions, Owned, Verification};
 mod bad_files;
 mod eight_tebibytes;
 mod extents;
+mod increments;
 mod placement;
 mod table_pages;
 

@@ -2,7 +2,8 @@
 //!
 //! Every structure of the file stands in one file of this folder, as an offset table in its header, a chain of
 //! [`Field`]s, a compile-time assertion of where the chain ends, and a test that compares the table with the chain.
-//! Integers are little-endian, reserved bytes are written as zeros and ignored when read.
+//! Integers are little-endian, reserved bytes are written as zeros and ignored when read. What [`increment`] describes stands
+//! in files of its own.
 //!
 //! # Reserved region
 //!
