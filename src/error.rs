@@ -266,6 +266,14 @@ pub enum Error {
     #[error("the transaction was rolled back past this savepoint")]
     StaleSavepoint,
 
+    /// The thread has the pager already: it is in a transaction of it, or holds a guard. Waiting for itself it would wait
+    /// forever.
+    #[error("cannot {op}: this thread is reading the pager, or in a transaction of it")]
+    Reentered {
+        /// The operation: "transact", "grow", ...
+        op: &'static str,
+    },
+
     /// The progress callback of a snapshot asked to stop. Nothing stands under the name of the snapshot.
     #[error("the snapshot was stopped by its progress callback")]
     SnapshotStopped,
@@ -342,6 +350,21 @@ pub enum Error {
 impl Error {
     pub(crate) fn io(op: &'static str, path: &std::path::Path, source: io::Error) -> Self {
         Error::Io { op, path: path.to_path_buf(), source }
+    }
+
+    /// What a commit of several callers failed with, once more, for another of them.
+    pub(crate) fn of_the_same_commit(&self) -> Self {
+        match self {
+            Error::Io { op, path, source } => {
+                let source = source
+                    .raw_os_error()
+                    .map_or_else(|| io::Error::new(source.kind(), source.to_string()), io::Error::from_raw_os_error);
+                Error::Io { op, path: path.clone(), source }
+            }
+            Error::LastGeneration { generation } => Error::LastGeneration { generation: *generation },
+            Error::Poisoned => Error::Poisoned,
+            other => unreachable!("a commit does not fail with {other}"),
+        }
     }
 
     /// Whether the file holds something that no crash explains.

@@ -54,6 +54,7 @@
 //! | make or open a file                           | [`Pager`], [`PagerOptions`]                                          |
 //! | read                                          | [`PageReader`], [`PageId::get`], [`ProtectedPageId::get`]            |
 //! | read alone, beside others who do              | [`ReadOnlyPager`], [`PagerOptions::open_read_only`]                  |
+//! | read and change from several threads          | [`SharedPager`], [`ReadGuard`]                                       |
 //! | change several things at once                 | [`Transaction`], [`Savepoint`]                                       |
 //! | change a protected page                       | [`ProtectedPageWriter`]                                              |
 //! | find your root again                          | [`PageReader::header`], [`Transaction::set_header`]                  |
@@ -88,8 +89,8 @@ pub use ids::{AnyPageId, ExtentId, FileId, Generation, PageId, ProtectedPageId, 
 pub use page::MappedPage;
 pub use pager::{
     AllocatedExtentIter, AllocatedPageIter, AllocatedProtectedPageIter, Change, ChangedSince, Compaction, FreeRuns,
-    HEADER_LEN, Incremental, PageHint, PageReader, Pager, PagerOptions, ProtectedPageWriter, ReadOnlyPager,
-    RegularPages, Savepoint, Snapshot, SnapshotOptions, SnapshotProgress, Transaction,
+    HEADER_LEN, Incremental, PageHint, PageReader, Pager, PagerOptions, ProtectedPageWriter, ReadGuard, ReadOnlyPager,
+    RegularPages, Savepoint, SharedPager, Snapshot, SnapshotOptions, SnapshotProgress, Transaction,
 };
 pub use storage::{
     AccessPattern, Call, CallKind, CrashOptions, CrashPoint, CrashState, CrashStates, Damage, Epoch, EpochEnd,

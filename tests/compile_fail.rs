@@ -10,7 +10,7 @@ fn mistakes_do_not_compile() {
     for what in ["page_size_*", "sub_page_size_*", "opening_*", "id_*", "pager_*", "handle_*"] {
         cases.compile_fail(format!("tests/compile_fail/{what}.rs"));
     }
-    for what in ["*_while_*", "two_*", "*_outlives_*", "transaction_read_*", "change_*"] {
+    for what in ["*_while_*", "two_*", "*_outlives_*", "transaction_read_*", "change_*", "commit_*", "guard_*"] {
         cases.compile_fail(format!("tests/compile_fail/{what}.rs"));
     }
 }

@@ -19,39 +19,33 @@ use super::planted::{Mistake, is_planted};
 use super::runs::Runs;
 use super::stage::{Content, Owned, Stage};
 use super::state::State;
-use super::{Engine, EngineOptions, check_distinct, not_regular};
+use super::{Engine, EngineOptions, Holder, check_distinct, not_regular};
 
 const NO_PAGE: &str = "extents have calls of their own, and what a twin or an extent has left has no content";
 
-impl Engine {
-    /// A transaction's stage, equal to the live state; what waits is gone in it and cannot be handed out.
-    pub(crate) fn stage(&mut self) -> Result<Stage> {
-        self.check_usable()?;
-        // Whatever there was before is over.
-        #[cfg(diptych_planted)]
-        self.before_stage.take();
-        let waiting = self.group.as_ref().map(|group| Arc::clone(&group.waiting));
-        let EngineOptions { durability, max_staged_bytes, .. } = self.options;
-        Ok(Stage::new(self.base(), waiting, self.geometry, durability, max_staged_bytes))
-    }
-
+/// What may have to grow the file, for which it has to be alone.
+impl dyn Holder + '_ {
     /// Takes the lowest free page at or behind `near`, else the lowest of all.
     pub(crate) fn alloc(&mut self, stage: &mut Stage, near: u64) -> Result<u64> {
-        self.check_usable()?;
+        let engine = self.engine();
+        engine.check_usable()?;
         if near >= stage.state.total_pages {
             // What the file has grown by already may hold the page that is asked for.
-            stage.state.total_pages = self.physical_pages.max(stage.state.total_pages);
+            stage.state.total_pages = engine.physical_pages.max(stage.state.total_pages);
         }
+        let geometry = engine.geometry;
         loop {
-            if let Some(page) = stage.state.take_page(self.geometry, near, PageKind::Regular) {
+            if let Some(page) = stage.state.take_page(geometry, near, PageKind::Regular) {
                 if is_planted(Mistake::LeakedTransactionPersists) {
-                    #[cfg(diptych_planted)]
-                    self.before_stage.keep(&self.live);
-                    self.live = Live::new(stage.state.clone());
+                    self.with_alone(|engine| {
+                        #[cfg(diptych_planted)]
+                        super::lock(&engine.before_stage).keep(&engine.live);
+                        engine.live = Live::new(stage.state.clone());
+                    });
                 }
                 return Ok(page);
             }
-            self.grow(&mut stage.state, 1)?;
+            self.grow(stage, 1)?;
         }
     }
 
@@ -68,7 +62,7 @@ impl Engine {
     /// Takes twins, all of them or none. They hold zeros.
     pub(super) fn alloc_twins(&mut self, stage: &mut Stage, kind: EntryKind, count: u64) -> Result<Vec<u64>> {
         let pages = count.saturating_mul(2);
-        let mut indexes = self.room_for(stage, to_index(count), pages)?;
+        let mut indexes = self.engine().room_for(stage, to_index(count), pages)?;
         self.with_growth(stage, pages, |state, geometry| {
             indexes.clear();
             for _ in 0..count {
@@ -78,6 +72,49 @@ impl Engine {
         })?;
         indexes.iter().for_each(|index| stage.set_zeros(Owned::Protected(*index)));
         Ok(indexes)
+    }
+
+    /// Runs `take` on a clone of the staged state, growing the file until it succeeds; then the clone is staged. `pages` is the
+    /// least that it takes: nodes, leaves, and the ends of blocks come on top.
+    fn with_growth<T>(
+        &mut self,
+        stage: &mut Stage,
+        pages: u64,
+        mut take: impl FnMut(&mut State, super::Geometry) -> Option<T>,
+    ) -> Result<T> {
+        let engine = self.engine();
+        engine.check_usable()?;
+        let geometry = engine.geometry;
+        loop {
+            // What cannot fit is refused before memory is spent on it.
+            let free = stage.state.free_pages();
+            if pages <= free {
+                let mut state = stage.state.clone();
+                if let Some(taken) = take(&mut state, geometry) {
+                    stage.state = state;
+                    return Ok(taken);
+                }
+            }
+            self.grow(stage, pages.saturating_sub(free).max(1))?;
+        }
+    }
+
+    pub(super) fn grow(&mut self, stage: &mut Stage, pages: u64) -> Result<()> {
+        self.check_alone()?;
+        self.with_alone(|engine| engine.grow(&mut stage.state, pages))
+    }
+}
+
+impl Engine {
+    /// A transaction's stage, equal to the live state; what waits is gone in it and cannot be handed out.
+    pub(crate) fn stage(&self) -> Result<Stage> {
+        self.check_usable()?;
+        // Whatever there was before is over.
+        #[cfg(diptych_planted)]
+        super::lock(&self.before_stage).take();
+        let waiting = self.group.as_ref().map(|group| Arc::clone(&group.waiting));
+        let EngineOptions { durability, max_staged_bytes, .. } = self.options;
+        Ok(Stage::new(self.base(), waiting, self.geometry, durability, max_staged_bytes))
     }
 
     /// An empty list with memory for `count` names, which take `pages` at the least. What neither the file nor the disk nor
@@ -94,29 +131,6 @@ impl Engine {
         let reserved = names.try_reserve_exact(count);
         reserved.map_err(|_| self.io_error("allocate memory for pages of", io::ErrorKind::OutOfMemory.into()))?;
         Ok(names)
-    }
-
-    /// Runs `take` on a clone of the staged state, growing the file until it succeeds; then the clone is staged. `pages` is the
-    /// least that it takes: nodes, leaves, and the ends of blocks come on top.
-    fn with_growth<T>(
-        &mut self,
-        stage: &mut Stage,
-        pages: u64,
-        mut take: impl FnMut(&mut State, super::Geometry) -> Option<T>,
-    ) -> Result<T> {
-        self.check_usable()?;
-        loop {
-            // What cannot fit is refused before memory is spent on it.
-            let free = stage.state.free_pages();
-            if pages <= free {
-                let mut state = stage.state.clone();
-                if let Some(taken) = take(&mut state, self.geometry) {
-                    stage.state = state;
-                    return Ok(taken);
-                }
-            }
-            self.grow(&mut stage.state, pages.saturating_sub(free).max(1))?;
-        }
     }
 
     /// In a sparse file space is allocated by the commit; growth that the disk cannot hold is refused before.
@@ -164,7 +178,7 @@ impl Engine {
         }
         // The storage has cut the tail off before it grew.
         self.has_tail = false;
-        self.zero_pages.insert(self.physical_pages..reached);
+        self.zero_pages().insert(self.physical_pages..reached);
         self.physical_pages = reached;
         state.total_pages = reached;
         Ok(())

@@ -156,6 +156,8 @@ impl Engine {
             let Some((page, bytes)) = self.read_reserved(findings, block) else { continue };
             let (live, durable) = (at == self.live_slot, self.durable().generation);
             match SlotRecord::decode(&bytes, self.identity.file_id) {
+                // Beside a commit that is being written.
+                _ if !live && self.is_under_way() => {}
                 Err(defect) => findings.push(block, page, defect),
                 Ok(SlotRecord::Void { .. }) if live => {
                     findings.expect(block, page, "generation", durable, 0);
@@ -164,7 +166,7 @@ impl Engine {
                 Ok(SlotRecord::Commit(slot)) if live => {
                     self.check_live_slot(findings, block, page, &slot);
                 }
-                Ok(SlotRecord::Commit(slot)) if slot.generation >= durable && !self.poisoned => {
+                Ok(SlotRecord::Commit(slot)) if slot.generation >= durable && !self.is_poisoned() => {
                     let expected = durable - 1;
                     findings.push(block, page, Defect { field: "generation", expected, found: slot.generation });
                 }
@@ -202,10 +204,11 @@ impl Engine {
             let Some((page, bytes)) = self.read_reserved(findings, block) else { continue };
             let live = copy == self.root.copy;
             match MetadataRecord::decode(&bytes) {
+                _ if !live && self.is_under_way() => {}
                 // The other copy may hold what a failed attempt left; then the pager is poisoned.
-                Err(defect) if live || !self.poisoned => findings.push(block, page, defect),
+                Err(defect) if live || !self.is_poisoned() => findings.push(block, page, defect),
                 Ok(MetadataRecord::Commit(metadata))
-                    if !live && metadata.generation >= self.root.state.generation && !self.poisoned =>
+                    if !live && metadata.generation >= self.root.state.generation && !self.is_poisoned() =>
                 {
                     let expected = self.root.state.generation - 1;
                     findings.push(block, page, Defect { field: "generation", expected, found: metadata.generation });

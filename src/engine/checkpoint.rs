@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::format::{BlockBytes, ChecksumKey, METADATA_OFFSETS, REGULAR_LIST_LEN, RegularList, Slot, encode_leaf};
 use crate::storage::Barrier;
 
-use super::commit::{CopyWrite, FIRST_BARRIER, RegularPages, SECOND_BARRIER};
+use super::commit::{FIRST_BARRIER, SECOND_BARRIER};
 use super::new_file::{metadata_of, slot_of};
 use super::options::Durability;
 use super::planted::{Mistake, is_planted};
@@ -22,12 +22,13 @@ use super::root::Root;
 use super::state::State;
 use super::twin_table::turned_over;
 use super::window::{Bytes, Window};
-use super::{Engine, Unsynced};
+use super::writes::{CopyWrite, RegularPages};
+use super::{Engine, Holder, Unsynced};
 
 /// Copies of protected pages that recovery reads to prove a commit, at the most: it should take no longer than a walk.
 const MOST_PROVED: usize = 4096;
 
-impl Engine {
+impl dyn Holder + '_ {
     /// Writes all that `state` differs from the root in, and returns it as the root that it is from then on. Small commits may
     /// stand on one that `carries` them.
     pub(super) fn checkpoint(
@@ -37,51 +38,55 @@ impl Engine {
         regular: &RegularPages<'_>,
         carries: bool,
     ) -> Result<Root> {
-        let stores = self.unsynced == Unsynced::Stores && !is_planted(Mistake::OneBarrierDespiteStores);
+        let engine = self.engine();
+        let stores = *engine.unsynced() == Unsynced::Stores && !is_planted(Mistake::OneBarrierDespiteStores);
         let twins_alone = regular.is_empty() && !stores;
         // Metadata that carries changes is that of a pager whose commits may prove themselves.
-        let waiting = self.group.as_ref().map_or(0, |group| group.copies);
+        let waiting = engine.group.as_ref().map_or(0, |group| group.copies);
         let proves = carries && twins_alone && copies.len() + waiting <= MOST_PROVED;
         let regular_list = if stores || regular.unlisted || regular.len() > REGULAR_LIST_LEN {
             self.write_pages(regular)?;
             if !is_planted(Mistake::ManyRegularPagesWithoutABarrier) {
-                self.barrier(Barrier::Bytes)?;
+                self.engine().barrier(Barrier::Bytes)?;
             }
             RegularList::BehindBarrier
         } else {
             let all = regular.fresh.iter().chain(&regular.overwritten);
-            let mut rows: Vec<(u64, u64)> = all.map(|(page, bytes)| (*page, self.key.checksum(bytes))).collect();
+            let mut rows: Vec<(u64, u64)> = all.map(|(page, bytes)| (*page, engine.key.checksum(bytes))).collect();
             rows.sort_unstable();
             RegularList::Listed(rows)
         };
-        self.write_twins(state, copies)?;
+        self.engine().write_twins(state, copies)?;
         if matches!(regular_list, RegularList::Listed(_)) {
             self.write_pages(regular)?;
         }
-        let metadata = metadata_of(self.identity, state, carries, regular_list);
+        let engine = self.engine();
+        let metadata = metadata_of(engine.identity, state, carries, regular_list);
         let block = metadata.encode();
         // Recovery may adopt a commit whose metadata it finds, so whether this one happened is not known from here on.
-        self.poisoned = !is_planted(Mistake::PoisonedOnlyFromTheSlotOn);
-        let copy = self.root.copy.other();
-        self.write(&[&block[..]], METADATA_OFFSETS[copy.index()])?;
+        engine.set_poisoned(!is_planted(Mistake::PoisonedOnlyFromTheSlotOn));
+        let copy = engine.root.copy.other();
+        engine.write(&[&block[..]], METADATA_OFFSETS[copy.index()])?;
 
-        let checksum = self.key.checksum(&block[..]);
+        let checksum = engine.key.checksum(&block[..]);
         let slot = Slot { behind_barrier: !proves, ..slot_of(&metadata, copy, checksum) };
         if is_planted(Mistake::SlotWrittenBeforeTheBarrier) {
-            self.write_slot(&slot)?;
+            engine.write_slot(&slot)?;
         }
         if !proves {
-            self.commit_barrier(FIRST_BARRIER)?;
+            engine.commit_barrier(FIRST_BARRIER)?;
         }
-        self.write_slot(&slot)?;
-        self.commit_barrier(SECOND_BARRIER)?;
+        engine.write_slot(&slot)?;
+        engine.commit_barrier(SECOND_BARRIER)?;
         Ok(Root::new(state.clone(), copy, checksum, carries))
     }
+}
 
+impl Engine {
     /// Writes the copies, and every leaf and node that differs from the root.
-    fn write_twins(&mut self, state: &mut State, copies: &[CopyWrite<'_>]) -> Result<()> {
+    fn write_twins(&self, state: &mut State, copies: &[CopyWrite<'_>]) -> Result<()> {
         let (geometry, key) = (self.geometry, self.key);
-        let mut window = Window::new(&mut *self.storage, &mut self.region);
+        let mut window = Window::new(&*self.storage, &self.region);
         let root = &self.root.state;
 
         let mut write = || -> io::Result<()> {
@@ -98,7 +103,7 @@ impl Engine {
     /// it proves itself, and rot would look like a commit in flight. Commits that wait become durable so.
     pub(super) fn seal(&mut self) -> Result<()> {
         if self.group.is_some() {
-            return self.commit_group(Durability::TwoBarriers);
+            return <dyn Holder>::commit_group(self, Durability::TwoBarriers);
         }
         // Metadata that carries nothing was made so, or by a commit of two barriers, and nothing stands on it.
         if !self.root.carries || self.next_generation().is_err() {

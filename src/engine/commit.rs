@@ -37,9 +37,9 @@ use super::root::Root;
 use super::runs::Runs;
 use super::stage::{Content, Owned, Stage};
 use super::state::State;
-use super::twin_table::turned_over;
 use super::window::{Bytes, Window};
-use super::{Engine, Unsynced};
+use super::writes::{Copies, CopyWrite, PageWrite, RegularPages};
+use super::{Engine, Holder, Unsynced};
 
 /// How many zeros are written at once, if pages are not larger.
 const ZERO_BYTES: usize = 64 << 10;
@@ -64,51 +64,6 @@ pub(super) const SECOND_BARRIER: BarrierMistakes = BarrierMistakes {
     retried: Mistake::SecondBarrierRetried,
 };
 
-/// A page, and what is written there.
-pub(super) type PageWrite<'p> = (u64, &'p [u8]);
-
-/// A copy of a protected page that is to be written.
-pub(super) struct CopyWrite<'p> {
-    pub(super) index: u64,
-    pub(super) page: u64,
-    pub(super) bytes: &'p [u8],
-}
-
-/// The regular pages, and those of extents, that a commit writes.
-#[derive(Default)]
-pub(super) struct RegularPages<'p> {
-    /// They hold extents too, of which metadata has no list.
-    pub(super) unlisted: bool,
-    pub(super) fresh: Vec<PageWrite<'p>>,
-    /// Pages that the live state owns: writing them cannot be taken back.
-    pub(super) overwritten: Vec<PageWrite<'p>>,
-}
-
-impl RegularPages<'_> {
-    pub(super) fn len(&self) -> usize {
-        self.fresh.len() + self.overwritten.len()
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
-
-/// The copies of protected pages that a commit writes.
-#[derive(Default)]
-pub(super) struct Copies<'p> {
-    pub(super) writes: Vec<CopyWrite<'p>>,
-    /// Indexes of the pages whose live copy is written again.
-    rewritten: Vec<u64>,
-}
-
-impl Copies<'_> {
-    /// How many of them the durable state does not know to be written.
-    fn turned(&self) -> usize {
-        self.writes.len() - self.rewritten.len()
-    }
-}
-
 /// What a commit left on the disk for the next one to build upon.
 pub(super) enum Written {
     /// A slot on the metadata that there was, which says this.
@@ -128,20 +83,42 @@ fn is_page_of_zeros(owned: Owned, content: &Content) -> bool {
     matches!(owned, Owned::Page(_)) && buffer.as_bytes().iter().all(|byte| *byte == 0)
 }
 
-impl Engine {
+/// A commit that is ready to be written.
+struct Prepared<'p> {
+    state: State,
+    /// What the next transaction begins with, if this one waits.
+    base: Option<State>,
+    freed: Vec<Owned>,
+    contents: &'p BTreeMap<Owned, Content>,
+    copies: Copies<'p>,
+    regular: RegularPages<'p>,
+    /// Pages that have to be filled with zeros.
+    recycled: Vec<Runs>,
+    durability: Durability,
+    keeps_places: bool,
+}
+
+impl dyn Holder + '_ {
     /// Makes a stage live, durably or to [wait](super::waiting), or leaves everything as it was, or poisons. A stage without
     /// changes is no commit.
     pub(crate) fn commit(&mut self, stage: Stage) -> Result<()> {
-        self.check_usable()?;
+        self.under_way(|holder| holder.commit_stage(stage))
+    }
+
+    fn commit_stage(&mut self, stage: Stage) -> Result<()> {
+        self.engine().check_usable()?;
         #[cfg(diptych_planted)]
-        if let Some(live) = self.before_stage.take() {
-            self.live = super::live::Live::new(live);
-        }
-        let changes_nothing = stage.is_empty() && !stage.state().differs_from(self.base());
-        if changes_nothing && (stage.durability() == Durability::None || self.group.is_none()) {
+        self.with_alone(|engine| {
+            if let Some(live) = super::lock(&engine.before_stage).take() {
+                engine.live = super::live::Live::new(live);
+            }
+        });
+        let engine = self.engine();
+        let changes_nothing = stage.is_empty() && !stage.state().differs_from(engine.base());
+        if changes_nothing && (stage.durability() == Durability::None || engine.group.is_none()) {
             return Ok(());
         }
-        let durability = self.durability_of(&stage);
+        let durability = engine.durability_of(&stage);
         let keeps_places = stage.keeps_places;
         assert!(
             !keeps_places || durability != Durability::None,
@@ -149,77 +126,75 @@ impl Engine {
         );
         let (mut state, freed, mut contents) = stage.into_commit();
         assert_eq!(
-            state.generation, self.live.generation,
+            state.generation, engine.live.generation,
             "a transaction holds the pager, so no other commits beside it"
         );
-        state.generation = self.next_generation()?;
+        state.generation = engine.next_generation()?;
         if is_planted(Mistake::WrittenZerosElided) {
             contents.retain(|owned, content| !is_page_of_zeros(*owned, content));
         }
         let is_zeros = |content: &Content| matches!(content, Content::Zeros);
-        let zeros = if contents.values().any(is_zeros) { self.zero_page().to_vec() } else { Vec::new() };
-        let mut copies = self.turn_over_pages(&mut state, &contents, &zeros);
+        let zeros = if contents.values().any(is_zeros) { engine.zero_page().to_vec() } else { Vec::new() };
+        let copies = engine.turn_over_pages(&mut state, &contents, &zeros);
         let base = (durability == Durability::None).then(|| state.clone());
-        self.release(&mut state, &freed);
-        let recycled = self.hand_out(&state, &contents)?;
+        engine.release(&mut state, &freed);
+        let recycled = engine.hand_out(&state, &contents)?;
         if is_planted(Mistake::FreedPagesZeroedByTheirCommit) {
-            let recycled = vec![self.live.handed_out_since(&state, PageKind::Regular)];
-            self.zero(&recycled, &BTreeMap::new())?;
+            engine.zero(&[engine.live.handed_out_since(&state, PageKind::Regular)], &BTreeMap::new())?;
         }
-
-        // All memory that turning over needs is taken before the slot is written.
-        let last =
-            contents.keys().rev().find_map(|owned| if let Owned::Protected(at) = owned { Some(*at) } else { None });
-        for kind in EntryKind::ALL {
-            let (end, most) = (last.map_or(0, |last| last + 1), state.most_entries(kind));
-            self.shown_of_mut(kind).make_room(if most == 0 { 0 } else { end }, most);
-        }
-        let regular = self.regular_pages(&state, &contents);
-        if let Some(base) = base {
-            // The durable state has these pages free as well, so they need not wait for anything.
-            self.zero(&recycled, &contents)?;
-            self.begin_rewriting(&copies);
-            self.write_waiting(&state, &copies, &regular)?;
-            self.group.get_or_insert_with(|| Box::new(Group::on(&self.live))).push(base, freed, copies.turned());
-            self.show(state, &contents);
-            self.unsynced = self.unsynced.max(unsynced_after(&recycled));
-            if !regular.is_empty() && !is_planted(Mistake::WaitingPagesNotOrdered) {
-                self.unsynced = Unsynced::Stores;
-            }
+        let regular = engine.regular_pages(&state, &contents);
+        let rewrites = !copies.rewritten.is_empty();
+        let prepared =
+            Prepared { state, base, freed, contents: &contents, copies, regular, recycled, durability, keeps_places };
+        self.make_room(&prepared);
+        if rewrites {
+            // A reader would find a page that is not what the live state says, until that is turned over.
+            self.with_alone(|engine| <dyn Holder>::write_and_show(engine, prepared))
         } else {
-            let written = self.write_durably(&mut state, &mut copies, &regular, durability, keeps_places)?;
-            self.zero(&recycled, &contents)?;
-            self.turn_over(state, written, &contents);
-            self.unsynced = unsynced_after(&recycled);
+            self.write_and_show(prepared)
         }
-        Ok(())
     }
 
-    /// Takes the pages that `state` hands out. Returns those that are to read as zeros and may not, staged pages among them.
-    fn hand_out(&mut self, state: &State, contents: &BTreeMap<Owned, Content>) -> Result<Vec<Runs>> {
-        let regular = state.handed_out_since(&self.live, PageKind::Regular);
-        let extents = state.extent_pages_gained_since(&self.live);
-        let others = [PageKind::Engine, PageKind::TableOwned].map(|kind| state.handed_out_since(&self.live, kind));
-        self.allocate(&regular)?;
-        if self.options.sparse {
-            extents.iter().try_for_each(|(_, pages)| self.allocate(pages))?;
-        } else {
-            // A copy without space would be written behind what can no longer fail, or years later by a commit that frees.
-            others.iter().try_for_each(|runs| self.allocate(runs))?;
-        }
-        // What was handed out may hold anything from here on, whatever becomes of this commit.
-        let mut recycled = vec![self.zero_pages.remove(&regular)];
-        for (index, pages) in extents {
-            let unknown = self.zero_pages.remove(&pages);
-            if !contents.contains_key(&Owned::Extent(index)) {
-                recycled.push(unknown);
+    /// All memory that turning over needs is taken before the slot is written.
+    fn make_room(&mut self, prepared: &Prepared<'_>) {
+        let last = prepared.contents.keys().rev().find_map(|owned| match owned {
+            Owned::Protected(index) => Some(*index),
+            _ => None,
+        });
+        for kind in EntryKind::ALL {
+            let count = prepared.state.most_entries(kind);
+            let end = if count == 0 { 0 } else { last.map_or(0, |last| last + 1) };
+            if !self.engine().shown_of(kind).has_room(end, count) {
+                self.with_alone(|engine| engine.shown_of_mut(kind).make_room(end, count));
             }
         }
-        recycled.retain(|pages| !pages.is_empty());
-        for runs in &others {
-            self.zero_pages.remove(runs);
+    }
+
+    fn write_and_show(&mut self, prepared: Prepared<'_>) -> Result<()> {
+        let Prepared { mut state, base, freed, contents, mut copies, regular, recycled, .. } = prepared;
+        if let Some(base) = base {
+            // The durable state has these pages free as well, so they need not wait for anything.
+            self.engine().zero(&recycled, contents)?;
+            self.engine().begin_rewriting(&copies);
+            self.write_waiting(&state, &copies, &regular)?;
+            self.with_alone(|engine| {
+                let group = engine.group.get_or_insert_with(|| Box::new(Group::on(&engine.live)));
+                group.push(base, freed, copies.turned());
+                engine.show(state, contents);
+            });
+            let mut unsynced = self.engine().unsynced();
+            *unsynced = unsynced_after(&recycled).max(*unsynced);
+            if !regular.is_empty() && !is_planted(Mistake::WaitingPagesNotOrdered) {
+                *unsynced = Unsynced::Stores;
+            }
+        } else {
+            let written =
+                self.write_durably(&mut state, &mut copies, &regular, prepared.durability, prepared.keeps_places)?;
+            self.engine().zero(&recycled, contents)?;
+            self.with_alone(|engine| engine.turn_over(state, written, contents));
+            *self.engine().unsynced() = unsynced_after(&recycled);
         }
-        Ok(recycled)
+        Ok(())
     }
 
     /// Small, or a checkpoint.
@@ -231,18 +206,75 @@ impl Engine {
         durability: Durability,
         keeps_places: bool,
     ) -> Result<Written> {
+        let engine = self.engine();
         let carries = durability == Durability::OneBarrier;
         // A row says where a copy was placed when it was written; one that moved without being written has none.
-        let small = if carries && !keeps_places { self.root.rows(self.durable(), state) } else { None };
+        let small = if carries && !keeps_places { engine.root.rows(engine.durable(), state) } else { None };
         let placed = !keeps_places && self.place_copies(state, &mut copies.writes, small.is_some())?;
-        self.begin_rewriting(copies);
+        self.engine().begin_rewriting(copies);
         let copies = &copies.writes;
         let Some(rows) = small.filter(|_| !placed) else {
             return Ok(Written::Root(Box::new(self.checkpoint(state, copies, regular, carries)?)));
         };
-        let slot = self.small_slot(state, rows, regular);
+        let slot = self.engine().small_slot(state, rows, regular);
         self.commit_small(&slot, copies, regular)?;
         Ok(Written::Changes(slot.rows))
+    }
+
+    /// Writes a slot that says what changed, and what it rests on.
+    fn commit_small(&mut self, slot: &Slot, copies: &[CopyWrite<'_>], regular: &RegularPages<'_>) -> Result<()> {
+        self.engine().write_sorted(copies.iter().map(|copy| (copy.page, copy.bytes)))?;
+        self.write_pages(regular)?;
+        let engine = self.engine();
+        engine.set_poisoned(true);
+        if slot.behind_barrier {
+            engine.commit_barrier(FIRST_BARRIER)?;
+        }
+        engine.write_slot(slot)?;
+        engine.commit_barrier(SECOND_BARRIER)
+    }
+
+    /// Pages that are overwritten can be viewed as soon as nobody is alone.
+    pub(super) fn write_pages(&mut self, pages: &RegularPages<'_>) -> Result<()> {
+        self.engine().write_sorted(pages.fresh.iter().copied())?;
+        if pages.overwritten.is_empty() {
+            return Ok(());
+        }
+        self.with_alone(|engine| {
+            // From the first byte on neither the old nor the new content is sure to be there.
+            engine.set_poisoned(!is_planted(Mistake::OverwriteDoesNotPoison));
+            engine.write_sorted(pages.overwritten.iter().copied())
+        })
+    }
+}
+
+impl Engine {
+    /// Takes the pages that `state` hands out. Returns those that are to read as zeros and may not, staged pages among them.
+    fn hand_out(&self, state: &State, contents: &BTreeMap<Owned, Content>) -> Result<Vec<Runs>> {
+        let regular = state.handed_out_since(&self.live, PageKind::Regular);
+        let extents = state.extent_pages_gained_since(&self.live);
+        let others = [PageKind::Engine, PageKind::TableOwned].map(|kind| state.handed_out_since(&self.live, kind));
+        self.allocate(&regular)?;
+        if self.options.sparse {
+            extents.iter().try_for_each(|(_, pages)| self.allocate(pages))?;
+        } else {
+            // A copy without space would be written behind what can no longer fail, or years later by a commit that frees.
+            others.iter().try_for_each(|runs| self.allocate(runs))?;
+        }
+        // What was handed out may hold anything from here on, whatever becomes of this commit.
+        let mut zero_pages = self.zero_pages();
+        let mut recycled = vec![zero_pages.remove(&regular)];
+        for (index, pages) in extents {
+            let unknown = zero_pages.remove(&pages);
+            if !contents.contains_key(&Owned::Extent(index)) {
+                recycled.push(unknown);
+            }
+        }
+        recycled.retain(|pages| !pages.is_empty());
+        for runs in &others {
+            zero_pages.remove(runs);
+        }
+        Ok(recycled)
     }
 
     pub(super) fn next_generation(&self) -> Result<u64> {
@@ -251,13 +283,13 @@ impl Engine {
     }
 
     /// A barrier of a commit, which poisons the pager if it fails. `planted` are the mistakes to make with it.
-    pub(super) fn commit_barrier(&mut self, planted: BarrierMistakes) -> Result<()> {
+    pub(super) fn commit_barrier(&self, planted: BarrierMistakes) -> Result<()> {
         if is_planted(planted.dropped) {
             return Ok(());
         }
-        let mut passed = self.storage.barrier(&mut self.region, Barrier::Bytes);
+        let mut passed = self.storage.barrier(&self.region, Barrier::Bytes);
         if is_planted(planted.retried) && passed.is_err() {
-            passed = self.storage.barrier(&mut self.region, Barrier::Bytes);
+            passed = self.storage.barrier(&self.region, Barrier::Bytes);
         }
         if is_planted(planted.ignored) {
             passed = Ok(());
@@ -267,7 +299,7 @@ impl Engine {
 
     /// Space for the pages that this commit hands out, where the file may have holes: a store through the map into a hole
     /// on a full disk would be a SIGBUS.
-    fn allocate(&mut self, handed_out: &Runs) -> Result<()> {
+    fn allocate(&self, handed_out: &Runs) -> Result<()> {
         if !self.may_have_holes {
             return Ok(());
         }
@@ -279,90 +311,24 @@ impl Engine {
         Ok(())
     }
 
-    /// Turns the entries of the protected pages that are staged over in `state`, once in a group. Returns the copies to be
-    /// written.
-    fn turn_over_pages<'p>(
-        &self,
-        state: &mut State,
-        contents: &'p BTreeMap<Owned, Content>,
-        zeros: &'p [u8],
-    ) -> Copies<'p> {
-        let mut checksum_of_zeros = None;
-        let mut copies = Copies::default();
-        for (owned, content) in contents {
-            let Owned::Protected(index) = *owned else { continue };
-            let (bytes, checksum) = match content {
-                Content::Bytes(buffer) => (buffer.as_bytes(), self.key.checksum(buffer.as_bytes())),
-                Content::Zeros => (zeros, *checksum_of_zeros.get_or_insert_with(|| self.key.checksum(zeros))),
-                Content::Placed => unreachable!("extents are what is placed without being turned over"),
-            };
-            let entry = state.directory.get(index);
-            let (turned, page) = turned_over(&entry, state.generation, checksum);
-            state.directory.set(index, turned);
-            let mut push = |page| copies.writes.push(CopyWrite { index, page, bytes });
-            push(page);
-            if entry.generation == 0 && !self.options.sparse {
-                // Space that was allocated and never written costs a commit of the filesystem when it first is. The spare copy
-                // mostly lies behind the live one, where it costs next to nothing to write now.
-                push(turned.copies[turned.live.other().index()]);
-            }
-            if page == entry.live_page() && entry.generation != 0 {
-                copies.rewritten.push(index);
-            }
-        }
-        copies
-    }
-
     /// The live copy of a protected page that was turned over in the group already is about to be written. Nothing else has the
     /// page as it is live.
-    fn begin_rewriting(&mut self, copies: &Copies<'_>) {
+    fn begin_rewriting(&self, copies: &Copies<'_>) {
         if !copies.rewritten.is_empty() && !is_planted(Mistake::RewritingDoesNotPoison) {
-            self.poisoned = true;
+            self.set_poisoned(true);
             copies.rewritten.iter().for_each(|index| self.forget_shown(*index));
         }
     }
 
-    fn regular_pages<'p>(&self, state: &State, contents: &'p BTreeMap<Owned, Content>) -> RegularPages<'p> {
-        let mut regular = RegularPages::default();
-        for (owned, content) in contents {
-            let Content::Bytes(buffer) = content else { continue };
-            let (first, kind) = match owned {
-                Owned::Page(page) => (*page, PageKind::Regular),
-                Owned::Extent(index) => {
-                    let pages = state.extent(*index).expect("what is freed has no content");
-                    regular.unlisted = true;
-                    (pages.start, PageKind::TableOwned)
-                }
-                _ => continue,
-            };
-            for (page, bytes) in (first..).zip(buffer.as_bytes().chunks(self.geometry.page_len())) {
-                let is_live = self.live.kind(self.geometry, page) == kind;
-                let list = if is_live { &mut regular.overwritten } else { &mut regular.fresh };
-                list.push((page, bytes));
-            }
-        }
-        regular
-    }
-
-    pub(super) fn write_pages(&mut self, pages: &RegularPages<'_>) -> Result<()> {
-        self.write_sorted(pages.fresh.iter().copied())?;
-        if pages.overwritten.is_empty() {
-            return Ok(());
-        }
-        // From the first byte on neither the old nor the new content is sure to be there.
-        self.poisoned = !is_planted(Mistake::OverwriteDoesNotPoison);
-        self.write_sorted(pages.overwritten.iter().copied())
-    }
-
-    pub(super) fn write_sorted<'p>(&mut self, mut pages: impl Iterator<Item = PageWrite<'p>>) -> Result<()> {
-        let mut window = Window::new(&mut *self.storage, &mut self.region);
+    pub(super) fn write_sorted<'p>(&self, mut pages: impl Iterator<Item = PageWrite<'p>>) -> Result<()> {
+        let mut window = Window::new(&*self.storage, &self.region);
         let pushed = pages.try_for_each(|(page, bytes)| window.push(self.geometry.offset(page), Bytes::Page(bytes)));
         pushed.and_then(|()| window.write()).map_err(|source| self.io_error("write", source))
     }
 
     pub(super) fn small_slot(&self, state: &State, rows: ChangeRows, regular: &RegularPages<'_>) -> Slot {
         // What was stored through the map comes before what names it.
-        let stores = self.unsynced == Unsynced::Stores && !is_planted(Mistake::OneBarrierDespiteStores);
+        let stores = *self.unsynced() == Unsynced::Stores && !is_planted(Mistake::OneBarrierDespiteStores);
         let pages = !regular.is_empty() && !is_planted(Mistake::OneBarrierDespiteRegularPages);
         Slot {
             generation: state.generation,
@@ -377,23 +343,11 @@ impl Engine {
         }
     }
 
-    /// Writes a slot that says what changed, and what it rests on.
-    fn commit_small(&mut self, slot: &Slot, copies: &[CopyWrite<'_>], regular: &RegularPages<'_>) -> Result<()> {
-        self.write_sorted(copies.iter().map(|copy| (copy.page, copy.bytes)))?;
-        self.write_pages(regular)?;
-        self.poisoned = true;
-        if slot.behind_barrier {
-            self.commit_barrier(FIRST_BARRIER)?;
-        }
-        self.write_slot(slot)?;
-        self.commit_barrier(SECOND_BARRIER)
-    }
-
     /// The slot that is not live, never "generation modulo two": after a failed attempt that may be the live one.
-    pub(super) fn write_slot(&mut self, slot: &Slot) -> Result<()> {
+    pub(super) fn write_slot(&self, slot: &Slot) -> Result<()> {
         // From here on the disk may name either state, so whoever leaves the commit early leaves it poisoned. Turning over
         // takes this back.
-        self.poisoned = true;
+        self.set_poisoned(true);
         let to = match () {
             () if is_planted(Mistake::OneSlotOnly) => 0,
             () if is_planted(Mistake::SlotByParity) => usize::from(slot.generation.is_multiple_of(2)),
@@ -425,11 +379,11 @@ impl Engine {
             }
         }
         self.live.turn_over(state);
-        self.poisoned = false;
+        self.set_poisoned(false);
     }
 
     /// A page that somebody had before reads as zeros to whoever has it now, unless the commit wrote it. Not durable by itself.
-    fn zero(&mut self, recycled: &[Runs], contents: &BTreeMap<Owned, Content>) -> Result<()> {
+    fn zero(&self, recycled: &[Runs], contents: &BTreeMap<Owned, Content>) -> Result<()> {
         if is_planted(Mistake::RecycledPagesNotZeroed) {
             return Ok(());
         }

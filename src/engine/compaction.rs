@@ -18,12 +18,12 @@ use crate::block::PageKind;
 use crate::error::{Error, Result};
 use crate::format::{NODE_FANOUT, PAGES_PER_LEAF, TableKind, TwinEntry};
 
-use super::Engine;
 use super::geometry::{Geometry, to_index};
 use super::page_buffer::PageBuffer;
 use super::stage::{Owned, Stage};
 use super::state::State;
 use super::twin_table::NodeAt;
+use super::{Engine, Holder};
 
 /// Rounds without one page less behind the end, after which what is left cannot be moved: of a twin the first one moves the live
 /// copy, the second one the other, and the third one takes away what that leaves empty.
@@ -94,11 +94,12 @@ impl Engine {
     /// Before a compaction: what waits becomes durable, so that what it freed is free.
     pub(crate) fn begin_moving(&mut self) -> Result<()> {
         self.check_usable()?;
-        if self.group.is_some() { self.commit_group(self.options.durability) } else { Ok(()) }
+        let durability = self.options.durability;
+        if self.group.is_some() { <dyn Holder>::commit_group(self, durability) } else { Ok(()) }
     }
 
     /// A transaction's stage for moving: copies stay where they are put.
-    pub(crate) fn stage_for_moving(&mut self) -> Result<Stage> {
+    pub(crate) fn stage_for_moving(&self) -> Result<Stage> {
         let mut stage = self.stage()?;
         stage.keeps_places = true;
         Ok(stage)
@@ -116,7 +117,7 @@ impl Engine {
     }
 
     /// Moves the last regular page of `end..before` to the lowest free page, if that lies before `end`. Returns both.
-    pub(crate) fn move_last_page(&mut self, stage: &mut Stage, end: u64, before: u64) -> Result<Option<(u64, u64)>> {
+    pub(crate) fn move_last_page(&self, stage: &mut Stage, end: u64, before: u64) -> Result<Option<(u64, u64)>> {
         self.check_usable()?;
         let mut before = before.min(stage.state.total_pages);
         let from = loop {
@@ -146,7 +147,7 @@ impl Engine {
     /// Moves what takes several pages side by side before the end of the round, which comes before anything else, while there are
     /// whole runs: copies of nodes, and extents. Returns how many nodes, and how many pages of extents. An extent that is longer
     /// than `most` is moved alone.
-    pub(crate) fn move_runs(&mut self, stage: &mut Stage, round: &mut Round, most: u64) -> Result<(u64, u64)> {
+    pub(crate) fn move_runs(&self, stage: &mut Stage, round: &mut Round, most: u64) -> Result<(u64, u64)> {
         self.check_usable()?;
         let nodes = self.move_nodes(stage, round, most);
         let (mut moved, mut next) = (nodes, 0);
@@ -175,7 +176,7 @@ impl Engine {
 
     /// Moves copies of at most `most` protected pages before the end of the round; behind the last of them what nobody needs any
     /// more is [trimmed](Self::trim). Returns of how many. The last thing that a stage does.
-    pub(crate) fn move_protected_pages(&mut self, stage: &mut Stage, round: &mut Round, most: u64) -> Result<u64> {
+    pub(crate) fn move_protected_pages(&self, stage: &mut Stage, round: &mut Round, most: u64) -> Result<u64> {
         self.check_usable()?;
         let (end, mut moved) = (round.end, 0);
         while let Some((index, entry)) = stage.state.directory.next(round.next) {
@@ -239,7 +240,7 @@ impl Engine {
 
     /// Takes away nodes without entries, and leaves behind `end` that hold nothing but their own copies. Nothing may be handed out
     /// afterwards: what it takes away belongs to the state before.
-    fn trim(&mut self, stage: &mut Stage, end: u64) -> bool {
+    fn trim(&self, stage: &mut Stage, end: u64) -> bool {
         let block = self.geometry.pages_per_block();
         let State { directory, leaf_table, .. } = &mut stage.state;
         let nodes = [directory.take_empty_nodes(), leaf_table.take_empty_nodes()].concat();

@@ -16,7 +16,7 @@ use super::planted::{Mistake, is_planted};
 use super::runs::Runs;
 use super::stage::{Content, Owned, Stage};
 use super::state::State;
-use super::{Engine, Geometry, Unsynced};
+use super::{Engine, Geometry, Holder, Unsynced};
 
 /// What one call copies of an extent that is moved, if pages are not larger.
 const COPY_BYTES: usize = 64 << 10;
@@ -24,6 +24,72 @@ const COPY_BYTES: usize = 64 << 10;
 #[cold]
 fn no_such_extent(index: u64) -> Error {
     Error::NoSuchExtent { id: index.saturating_add(1) }
+}
+
+/// What may have to grow the file, for which it has to be alone.
+impl dyn Holder + '_ {
+    /// Runs `take` on a clone of the staged state, growing the file until it succeeds; then the clone is staged.
+    fn with_run<T>(
+        &mut self,
+        stage: &mut Stage,
+        mut take: impl FnMut(&mut State, Geometry, u64) -> Result<T, Missing>,
+    ) -> Result<T> {
+        let engine = self.engine();
+        let (geometry, generation) = (engine.geometry, engine.next_generation()?);
+        loop {
+            let mut state = stage.state.clone();
+            match take(&mut state, geometry, generation) {
+                Ok(taken) => {
+                    stage.state = state;
+                    return Ok(taken);
+                }
+                Err(Missing(pages)) => self.grow(stage, pages)?,
+            }
+        }
+    }
+
+    /// Takes an extent of so many pages.
+    pub(crate) fn alloc_extent(&mut self, stage: &mut Stage, pages: u64) -> Result<u64> {
+        if pages == 0 {
+            return Err(Error::EmptyExtent);
+        }
+        let engine = self.engine();
+        engine.check_usable()?;
+        let generation = engine.next_generation()?;
+        if let Some(index) = stage.state.take_extent_at_hand(engine.geometry, pages, generation) {
+            return Ok(index);
+        }
+        engine.room_for::<()>(stage, 0, pages)?;
+        self.with_run(stage, |state, geometry, generation| state.take_extent(geometry, pages, generation))
+    }
+
+    /// Makes an extent at least so long where it lies. Says whether it is: the pages behind it may be somebody's.
+    pub(crate) fn lengthen_extent(&mut self, stage: &mut Stage, index: u64, pages: u64) -> Result<bool> {
+        let engine = self.engine();
+        engine.check_usable()?;
+        let old = engine.staged_extent_pages(stage, index)?;
+        let more = pages.saturating_sub(old.end - old.start);
+        if more == 0 {
+            return Ok(true);
+        }
+        let first_behind = old.end..old.end.saturating_add(1).min(stage.state.total_pages());
+        if stage.state.first_other(first_behind, PageKind::Free).is_some() {
+            return Ok(false);
+        }
+        engine.room_for::<()>(stage, 0, more)?;
+        let owned = Owned::Extent(index);
+        if matches!(stage.content(owned), Some(Content::Placed)) {
+            engine.staged_extent_mut(stage, index, false)?;
+        }
+        let len = engine.geometry.page_len().saturating_mul(to_index(pages));
+        stage.check_resized(owned, len)?;
+        let is_longer = self
+            .with_run(stage, |state, geometry, generation| state.lengthen_extent(geometry, index, pages, generation))?;
+        if is_longer {
+            stage.resize_content(owned, len);
+        }
+        Ok(is_longer)
+    }
 }
 
 impl Engine {
@@ -41,7 +107,7 @@ impl Engine {
     pub(crate) fn extent_mut(&mut self, index: u64) -> Result<&mut [u8]> {
         self.check_usable()?;
         let pages = self.extent_pages(index)?;
-        self.unsynced = Unsynced::Stores;
+        *self.unsynced() = Unsynced::Stores;
         Ok(self.region.bytes_mut(self.geometry.offset(pages.start), self.len_of(&pages)))
     }
 
@@ -59,39 +125,6 @@ impl Engine {
         self.live.free_map.visit_free_runs(within, |run| visit(run.end - run.start));
     }
 
-    /// Runs `take` on a clone of the staged state, growing the file until it succeeds; then the clone is staged.
-    fn with_run<T>(
-        &mut self,
-        stage: &mut Stage,
-        mut take: impl FnMut(&mut State, Geometry, u64) -> Result<T, Missing>,
-    ) -> Result<T> {
-        let generation = self.next_generation()?;
-        loop {
-            let mut state = stage.state.clone();
-            match take(&mut state, self.geometry, generation) {
-                Ok(taken) => {
-                    stage.state = state;
-                    return Ok(taken);
-                }
-                Err(Missing(pages)) => self.grow(&mut stage.state, pages)?,
-            }
-        }
-    }
-
-    /// Takes an extent of so many pages.
-    pub(crate) fn alloc_extent(&mut self, stage: &mut Stage, pages: u64) -> Result<u64> {
-        if pages == 0 {
-            return Err(Error::EmptyExtent);
-        }
-        self.check_usable()?;
-        let generation = self.next_generation()?;
-        if let Some(index) = stage.state.take_extent_at_hand(self.geometry, pages, generation) {
-            return Ok(index);
-        }
-        self.room_for::<()>(stage, 0, pages)?;
-        self.with_run(stage, |state, geometry, generation| state.take_extent(geometry, pages, generation))
-    }
-
     /// The pages of an extent as the transaction sees it.
     pub(crate) fn staged_extent_pages(&self, stage: &Stage, index: u64) -> Result<Range<u64>> {
         let pages = stage.state.extent(index).filter(|_| !stage.is_freed(Owned::Extent(index)));
@@ -106,35 +139,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Makes an extent at least so long where it lies. Says whether it is: the pages behind it may be somebody's.
-    pub(crate) fn lengthen_extent(&mut self, stage: &mut Stage, index: u64, pages: u64) -> Result<bool> {
-        self.check_usable()?;
-        let old = self.staged_extent_pages(stage, index)?;
-        let more = pages.saturating_sub(old.end - old.start);
-        if more == 0 {
-            return Ok(true);
-        }
-        let first_behind = old.end..old.end.saturating_add(1).min(stage.state.total_pages());
-        if stage.state.first_other(first_behind, PageKind::Free).is_some() {
-            return Ok(false);
-        }
-        self.room_for::<()>(stage, 0, more)?;
-        let owned = Owned::Extent(index);
-        if matches!(stage.content(owned), Some(Content::Placed)) {
-            self.staged_extent_mut(stage, index, false)?;
-        }
-        let len = self.geometry.page_len().saturating_mul(to_index(pages));
-        stage.check_resized(owned, len)?;
-        let is_longer = self
-            .with_run(stage, |state, geometry, generation| state.lengthen_extent(geometry, index, pages, generation))?;
-        if is_longer {
-            stage.resize_content(owned, len);
-        }
-        Ok(is_longer)
-    }
-
     /// Frees what an extent has behind so many pages.
-    pub(crate) fn shorten_extent(&mut self, stage: &mut Stage, index: u64, pages: u64) -> Result<()> {
+    pub(crate) fn shorten_extent(&self, stage: &mut Stage, index: u64, pages: u64) -> Result<()> {
         self.check_usable()?;
         let old = self.staged_extent_pages(stage, index)?;
         if pages == 0 {
@@ -199,7 +205,7 @@ impl Engine {
     }
 
     /// Moves an extent to a free run before `end`, if there is one. The content is written at once.
-    pub(super) fn move_extent(&mut self, stage: &mut Stage, end: u64, index: u64) -> Result<bool> {
+    pub(super) fn move_extent(&self, stage: &mut Stage, end: u64, index: u64) -> Result<bool> {
         let from = self.staged_extent_pages(stage, index)?;
         let within = self.geometry.first_page()..end.min(from.start);
         let Some(start) = stage.state.free_map.find_run(within, from.end - from.start) else { return Ok(false) };
@@ -207,9 +213,9 @@ impl Engine {
         let mut runs = Runs::default();
         runs.push(to.start, to.end - to.start);
         // Whatever becomes of this transaction.
-        self.zero_pages.remove(&runs);
+        self.zero_pages().remove(&runs);
         if !is_planted(Mistake::MovedExtentNotOrdered) {
-            self.unsynced = Unsynced::Stores;
+            *self.unsynced() = Unsynced::Stores;
         }
         for piece in self.geometry.split(from.clone(), COPY_BYTES.max(self.geometry.page_len())) {
             let bytes = self.bytes_of(&piece).to_vec();

@@ -13,6 +13,10 @@
 //! ```
 //!
 //! The live state is durable, unless the newest commits [wait](group) for the next durable one.
+//!
+//! Whoever has `&Engine` reads the live state and views pages. One call at a time may change something, beside them: it
+//! writes what nobody can view and passes barriers with `&Engine` too, and what a reader could see it changes as `&mut`, for
+//! which it asks its [holder].
 
 mod advice;
 mod change;
@@ -27,6 +31,7 @@ mod extent_calls;
 mod free_map;
 mod geometry;
 mod group;
+mod holder;
 mod increment;
 mod leaves;
 mod live;
@@ -56,9 +61,11 @@ mod twin_table;
 mod waiting;
 mod walk;
 mod window;
+mod writes;
 mod zero_pages;
 
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::block::PageKind;
 use crate::error::{Error, Result};
@@ -68,6 +75,7 @@ use crate::storage::{Barrier, Region, Storage};
 pub use check::Finding;
 pub(crate) use compaction::Round;
 pub(crate) use geometry::Geometry;
+pub(crate) use holder::Holder;
 pub(crate) use increment::apply as apply_increment;
 pub(crate) use new_file::NewFile;
 pub(crate) use options::EngineOptions;
@@ -120,7 +128,7 @@ pub(crate) struct Engine {
     physical_pages: u64,
     /// The file is longer than that: the tail of an earlier failure, which nobody may read.
     has_tail: bool,
-    zero_pages: ZeroPages,
+    zero_pages: Mutex<ZeroPages>,
     /// Parts of the file may have no space, so that it is allocated before they are handed out.
     may_have_holes: bool,
 
@@ -133,13 +141,14 @@ pub(crate) struct Engine {
     shown: Shown,
     /// The same of pages of tables: apart, so that no id of a protected page leads to one.
     shown_tables: Shown,
-    unsynced: Unsynced,
-    /// I5: what is durable is not known.
-    poisoned: bool,
+    unsynced: Mutex<Unsynced>,
+    /// I5: what is durable is not known. While a call that may fail [is under way](Self::under_way), it is not known yet.
+    poisoned: AtomicBool,
+    under_way: AtomicBool,
     /// What pages that nobody has written read as.
     zero_page: OnceLock<PageBuffer>,
     #[cfg(diptych_planted)]
-    before_stage: BeforeStage<State>,
+    before_stage: Mutex<BeforeStage<State>>,
 }
 
 impl Engine {
@@ -164,12 +173,40 @@ impl Engine {
         &self.recovery
     }
 
+    /// How a commit becomes durable that does not say how.
+    pub(crate) fn default_durability(&self) -> Durability {
+        self.options.durability
+    }
+
     fn io_error(&self, op: &'static str, source: std::io::Error) -> Error {
         Error::io(op, self.storage.path(), source)
     }
 
     fn check_usable(&self) -> Result<()> {
-        if self.poisoned { Err(Error::Poisoned) } else { Ok(()) }
+        if self.is_poisoned() { Err(Error::Poisoned) } else { Ok(()) }
+    }
+
+    fn is_poisoned(&self) -> bool {
+        self.poisoned.load(Ordering::Relaxed)
+    }
+
+    /// Only the call that changes something says this, so nothing has to be ordered by it.
+    fn set_poisoned(&self, poisoned: bool) {
+        self.poisoned.store(poisoned, Ordering::Relaxed);
+    }
+
+    /// Whether a commit or a barrier goes on beside a reader: then blocks that nothing live names may be half written, and the
+    /// poison is not a verdict.
+    fn is_under_way(&self) -> bool {
+        self.under_way.load(Ordering::SeqCst)
+    }
+
+    fn unsynced(&self) -> MutexGuard<'_, Unsynced> {
+        lock(&self.unsynced)
+    }
+
+    fn zero_pages(&self) -> MutexGuard<'_, ZeroPages> {
+        lock(&self.zero_pages)
     }
 
     fn reader(&self) -> Reader<'_> {
@@ -216,9 +253,13 @@ impl Engine {
         self.check_usable()?;
         self.check_regular(page)?;
         if !is_planted(Mistake::StoreThroughTheMapForgotten) {
-            self.unsynced = Unsynced::Stores;
+            self.note_stores();
         }
         Ok(self.region.bytes_mut(self.geometry.offset(page), self.geometry.page_len()))
+    }
+
+    fn note_stores(&mut self) {
+        *self.unsynced.get_mut().unwrap_or_else(PoisonError::into_inner) = Unsynced::Stores;
     }
 
     /// Several regular pages to be stored to.
@@ -226,7 +267,7 @@ impl Engine {
         self.check_usable()?;
         check_distinct(pages.map(Owned::Page))?;
         pages.into_iter().try_for_each(|page| self.check_regular(page))?;
-        self.unsynced = Unsynced::Stores;
+        self.note_stores();
         let offsets = pages.map(|page| self.geometry.offset(page));
         Ok(self.region.disjoint_mut(offsets, self.geometry.page_len()))
     }
@@ -293,30 +334,29 @@ impl Engine {
 
     /// Makes durable what was stored through the region, and the commits that wait.
     pub(crate) fn sync(&mut self) -> Result<()> {
-        self.check_usable()?;
-        if self.group.is_some() {
-            return self.commit_group(self.options.durability);
-        }
-        if self.unsynced == Unsynced::Nothing { Ok(()) } else { self.barrier(Barrier::Bytes) }
+        <dyn Holder>::sync(self)
     }
 
     /// I5: after a barrier that failed nothing is known, and another one proves nothing.
-    fn barrier(&mut self, barrier: Barrier) -> Result<()> {
-        let poisoned = std::mem::replace(&mut self.poisoned, !is_planted(Mistake::FailedSyncLeavesThePagerUsable));
-        self.storage.barrier(&mut self.region, barrier).map_err(|source| self.io_error("sync", source))?;
-        self.poisoned = poisoned;
-        self.unsynced = Unsynced::Nothing;
+    fn barrier(&self, barrier: Barrier) -> Result<()> {
+        let poisoned = self.is_poisoned();
+        self.set_poisoned(!is_planted(Mistake::FailedSyncLeavesThePagerUsable));
+        self.storage.barrier(&self.region, barrier).map_err(|source| self.io_error("sync", source))?;
+        self.set_poisoned(poisoned);
+        *self.unsynced() = Unsynced::Nothing;
         Ok(())
     }
 
-    fn write(&mut self, parts: &[&[u8]], offset: u64) -> Result<()> {
+    /// Writes what nobody can view: the engine's own blocks, and pages that the live state does not name. Whoever writes
+    /// something else has the engine as `&mut`.
+    fn write(&self, parts: &[&[u8]], offset: u64) -> Result<()> {
         if is_planted(Mistake::WriteElidedWhereTheCacheAgrees) {
             let bytes = parts.concat();
             if self.region.bytes(offset, bytes.len()) == bytes {
                 return Ok(());
             }
         }
-        let written = self.storage.write_at(&mut self.region, parts, offset);
+        let written = self.storage.write_at(&self.region, parts, offset);
         written.map_err(|source| self.io_error("write", source))
     }
 
@@ -327,7 +367,7 @@ impl Engine {
         }
         match self.seal() {
             // In a file with holes the spare copy of a leaf may have no space yet. All is durable without it.
-            Err(Error::Io { source, .. }) if !self.poisoned && is_out_of_space(&source) => self.sync()?,
+            Err(Error::Io { source, .. }) if !self.is_poisoned() && is_out_of_space(&source) => self.sync()?,
             sealed => sealed?,
         }
         self.cut_tail()
@@ -348,10 +388,15 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         // Only tidiness is lost if this fails: a file that is longer than its metadata says is normal.
-        if !self.poisoned {
+        if !self.is_poisoned() {
             let _ = self.cut_tail();
         }
     }
+}
+
+/// What only the call that changes something looks at. A panic leaves nothing half done in it.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Why an id names no regular page.

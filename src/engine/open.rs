@@ -30,7 +30,7 @@ use super::reserved::{Found, Reserved};
 use super::shown::Shown;
 use super::state::State;
 use super::zero_pages::ZeroPages;
-use super::{Engine, OnceLock, Unsynced};
+use super::{AtomicBool, Engine, Mutex, OnceLock, Unsynced};
 
 impl Engine {
     /// Takes over a storage whose content was made from `new` just now.
@@ -49,7 +49,7 @@ impl Engine {
         };
         let found = new.found(state);
         let mut engine = Engine::around(storage, region, new.identity, options, found, &verdict);
-        engine.zero_pages.insert(geometry.first_page()..engine.physical_pages);
+        engine.zero_pages().insert(geometry.first_page()..engine.physical_pages);
         if let Err(error) = engine.probe_coherence(1 - verdict.slot, &new.slot_block(1 - verdict.slot)) {
             let _ = engine.storage.remove();
             return Err(error);
@@ -145,7 +145,7 @@ impl Engine {
             storage,
             physical_pages: live.total_pages,
             has_tail: false,
-            zero_pages: ZeroPages::default(),
+            zero_pages: Mutex::new(ZeroPages::default()),
             may_have_holes,
             shown: shown(EntryKind::Protected),
             shown_tables: shown(EntryKind::Table),
@@ -153,11 +153,12 @@ impl Engine {
             group: None,
             root,
             live_slot: verdict.slot,
-            unsynced: Unsynced::Nothing,
-            poisoned: false,
+            unsynced: Mutex::new(Unsynced::Nothing),
+            poisoned: AtomicBool::new(false),
+            under_way: AtomicBool::new(false),
             zero_page: OnceLock::new(),
             #[cfg(diptych_planted)]
-            before_stage: BeforeStage::NOTHING,
+            before_stage: Mutex::new(BeforeStage::NOTHING),
         }
     }
 
@@ -210,7 +211,7 @@ impl Engine {
         }
         if is_planted(Mistake::RecoveryBarrierFailureIgnored) {
             let _ = self.barrier(Barrier::Length);
-            self.poisoned = false;
+            self.set_poisoned(false);
         } else if !is_planted(Mistake::RecoveryWithoutABarrier) {
             self.barrier(Barrier::Length)?;
         }

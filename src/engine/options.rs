@@ -51,6 +51,15 @@ pub enum Durability {
 }
 
 impl Durability {
+    /// The one of both that promises more.
+    pub(crate) fn or_stricter(self, other: Self) -> Self {
+        match (self, other) {
+            (Durability::None, other) | (other, Durability::None) => other,
+            (Durability::OneBarrier, other) => other,
+            (Durability::TwoBarriers, _) => self,
+        }
+    }
+
     /// The same, or one barrier for what was to wait.
     pub(super) fn now(self) -> Self {
         if self == Durability::None { Durability::OneBarrier } else { self }

@@ -21,14 +21,14 @@ use crate::block::PageKind;
 use crate::error::{Error, Result};
 use crate::format::{LEAF_WORDS, PAGES_PER_LEAF};
 
-use super::Engine;
 use super::change::is_out_of_space;
-use super::commit::CopyWrite;
 use super::entries::EntryKind;
 use super::geometry::Geometry;
 use super::planted::{Mistake, is_planted};
 use super::state::State;
 use super::twin_table::NodeAt;
+use super::writes::CopyWrite;
+use super::{Engine, Holder};
 
 /// Copies that a checkpoint gives new places at the least: fewer are not worth a leaf of the free map.
 const LEAST_COPIES: usize = 8;
@@ -108,7 +108,7 @@ impl Spare {
     }
 }
 
-impl Engine {
+impl dyn Holder + '_ {
     /// Gives the copies that a commit is about to write, and those of the nodes above them, places beside one another, if that
     /// pays. Then the commit has to be a checkpoint, even where it could be small. Says whether it did.
     pub(super) fn place_copies(
@@ -118,18 +118,19 @@ impl Engine {
         may_be_small: bool,
     ) -> Result<bool> {
         let least = if may_be_small { LEAST_INSTEAD_OF_SMALL } else { LEAST_COPIES };
-        if copies.len() < least || self.may_have_holes {
+        let engine = self.engine();
+        if copies.len() < least || engine.may_have_holes {
             return Ok(false);
         }
-        let geometry = self.geometry;
+        let geometry = engine.geometry;
         // What is new has just been given its place.
         let was_there = |copy: &&mut CopyWrite<'_>| {
-            let entry = self.base().directory.get(copy.index);
+            let entry = engine.base().directory.get(copy.index);
             entry.generation != 0 && entry.copies == state.directory.get(copy.index).copies
         };
         let moving: Vec<&mut CopyWrite<'_>> = copies.iter_mut().filter(was_there).collect();
         let nodes = if geometry.pages_per_block() == 1 {
-            state.directory.nodes_to_turn_over(&self.root.state.directory)
+            state.directory.nodes_to_turn_over(&engine.root.state.directory)
         } else {
             Vec::new()
         };
@@ -157,24 +158,27 @@ impl Engine {
                 Some(spare)
             })
         };
-        let mut spare = find(self, state);
+        let mut spare = find(engine, state);
         if spare.is_none() && state.free_pages() < state.counts().engine / SPARE_SHARE {
-            self.grow_for_copies(state)?;
-            spare = find(self, state);
+            self.with_alone(|engine| engine.grow_for_copies(state))?;
+            spare = find(self.engine(), state);
         }
         let Some(spare) = spare else { return Ok(false) };
         move_to(spare, geometry, state, moving, &nodes);
+        let engine = self.engine();
         for kind in EntryKind::ALL {
-            self.zero_pages.remove(&state.handed_out_since(&self.live, kind.page_kind()));
+            engine.zero_pages().remove(&state.handed_out_since(&engine.live, kind.page_kind()));
         }
         Ok(true)
     }
+}
 
+impl Engine {
     /// Grows the file as for an allocation. That there is no room for it is no error: everything has a place already.
     fn grow_for_copies(&mut self, state: &mut State) -> Result<()> {
         match self.grow(state, 1) {
             Err(Error::Full { .. }) => Ok(()),
-            Err(Error::Io { source, .. }) if !self.poisoned && is_out_of_space(&source) => Ok(()),
+            Err(Error::Io { source, .. }) if !self.is_poisoned() && is_out_of_space(&source) => Ok(()),
             grown => grown,
         }
     }

@@ -15,11 +15,11 @@
 use crate::error::Result;
 use crate::storage::Barrier;
 
-use super::Engine;
 use super::options::Durability;
 use super::planted::{Mistake, is_planted};
 use super::runs::Runs;
 use super::state::State;
+use super::{Engine, Holder};
 
 impl Engine {
     /// Gives the space of free pages back to the filesystem. Returns how many bytes less the file occupies, `None` where that
@@ -30,7 +30,7 @@ impl Engine {
             return Ok(None);
         }
         if self.group.is_some() && !is_planted(Mistake::PunchedWhileCommitsWait) {
-            self.commit_group(Durability::TwoBarriers)?;
+            <dyn Holder>::commit_group(self, Durability::TwoBarriers)?;
         }
         let free = self.free_blocks();
         if free.is_empty() {
@@ -47,7 +47,7 @@ impl Engine {
             let (offset, end) = (self.geometry.offset(run.start), self.geometry.offset(run.end));
             let punched = self.storage.punch(&mut self.region, offset, end - offset);
             given_back += punched.map_err(|source| self.io_error("punch", source))?;
-            self.zero_pages.insert(run);
+            self.zero_pages().insert(run);
         }
         self.barrier(Barrier::Length)?;
         Ok(Some(given_back))

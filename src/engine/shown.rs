@@ -33,11 +33,13 @@ impl Shown {
     /// Makes room for indexes below `end`, but for no more than a few for each page: a file may call a single page by a number
     /// that would take gigabytes here. What has no room is looked up and verified at every touch.
     pub(super) fn make_room(&mut self, end: u64, count: u64) {
-        let most = count.saturating_mul(ROOM_PER_PAGE).max(ALWAYS_ROOM);
-        let len = to_index(end.min(most));
-        if self.remembers && len > self.pages.len() {
-            self.pages.resize_with(len, AtomicU32::default);
+        if !self.has_room(end, count) {
+            self.pages.resize_with(wanted(end, count), AtomicU32::default);
         }
+    }
+
+    pub(super) fn has_room(&self, end: u64, count: u64) -> bool {
+        !self.remembers || wanted(end, count) <= self.pages.len()
     }
 
     #[inline]
@@ -57,6 +59,11 @@ impl Shown {
     pub(super) fn forget(&self, index: u64) {
         self.set(index, 0);
     }
+}
+
+/// Indexes below `end` that get room where there are so many pages.
+fn wanted(end: u64, count: u64) -> usize {
+    to_index(end.min(count.saturating_mul(ROOM_PER_PAGE).max(ALWAYS_ROOM)))
 }
 
 #[cfg(test)]

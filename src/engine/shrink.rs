@@ -13,11 +13,12 @@ use std::collections::BTreeMap;
 use crate::error::Result;
 use crate::storage::Barrier;
 
-use super::commit::{RegularPages, Written};
+use super::commit::Written;
 use super::options::Durability;
 use super::planted::{Mistake, is_planted};
 use super::state::State;
-use super::{Engine, Unsynced};
+use super::writes::RegularPages;
+use super::{Engine, Holder, Unsynced};
 
 impl Engine {
     /// Where a file without the free pages at its end would end. A file has no fewer pages than its last protected page has
@@ -32,7 +33,7 @@ impl Engine {
     pub(crate) fn shrink(&mut self) -> Result<u64> {
         self.check_usable()?;
         if self.group.is_some() {
-            self.commit_group(Durability::TwoBarriers)?;
+            <dyn Holder>::commit_group(self, Durability::TwoBarriers)?;
         }
         let (before, end) = (self.physical_pages, self.end_of_use());
         if end == before && !self.has_tail {
@@ -45,7 +46,7 @@ impl Engine {
             }
         }
         self.cut_tail()?;
-        self.zero_pages.cut(end);
+        self.zero_pages().cut(end);
         self.barrier(Barrier::Length)?;
         Ok(before - end)
     }
@@ -60,9 +61,9 @@ impl Engine {
     /// A commit of two barriers of a state that has the pages of the live one.
     pub(super) fn seal_as(&mut self, mut state: State) -> Result<()> {
         state.generation = self.next_generation()?;
-        let root = self.checkpoint(&mut state, &[], &RegularPages::default(), false)?;
+        let root = <dyn Holder>::checkpoint(self, &mut state, &[], &RegularPages::default(), false)?;
         self.turn_over(state, Written::Root(Box::new(root)), &BTreeMap::new());
-        self.unsynced = Unsynced::Nothing;
+        *self.unsynced() = Unsynced::Nothing;
         Ok(())
     }
 }

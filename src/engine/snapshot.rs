@@ -58,7 +58,10 @@ impl Engine {
     }
 
     pub(super) fn sealed(&self) -> Result<Sealed> {
-        self.check_usable()?;
+        // A commit that is under way writes nothing that is live.
+        if !self.is_under_way() {
+            self.check_usable()?;
+        }
         let geometry = self.geometry;
         let mut state = State::clone(&self.live);
         let (mut blocks, mut anew) = (Vec::new(), BTreeSet::new());

@@ -85,6 +85,8 @@ struct Savepoint {
 pub(crate) struct Stage {
     id: u64,
     max_bytes: u64,
+    /// What may be staged: `max_bytes` for each part.
+    most_bytes: u64,
     geometry: Geometry,
     pub(super) state: State,
     durability: Durability,
@@ -114,6 +116,7 @@ impl Stage {
         Stage {
             id: NEXT_STAGE.fetch_add(1, Ordering::Relaxed),
             max_bytes,
+            most_bytes: max_bytes,
             geometry,
             state: base.clone(),
             durability,
@@ -141,7 +144,7 @@ impl Stage {
         self.durability = durability;
     }
 
-    pub(super) fn durability(&self) -> Durability {
+    pub(crate) fn durability(&self) -> Durability {
         self.durability
     }
 
@@ -293,7 +296,7 @@ impl Stage {
     }
 
     fn check_room(&self, needed: u64) -> Result<()> {
-        if needed > self.max_bytes { Err(Error::StageFull { needed, limit: self.max_bytes }) } else { Ok(()) }
+        if needed > self.most_bytes { Err(Error::StageFull { needed, limit: self.most_bytes }) } else { Ok(()) }
     }
 
     /// Bytes of a content.
@@ -336,6 +339,34 @@ impl Stage {
         }
         savepoint.before.insert(owned, self.contents.get(&owned).cloned());
         true
+    }
+
+    /// Begins a part that is kept or taken back as a whole: a transaction of its own to the one who makes it, committed together
+    /// with others. Its savepoints are no other part's.
+    pub(crate) fn begin_part(&mut self, durability: Durability) -> SavepointToken {
+        self.id = NEXT_STAGE.fetch_add(1, Ordering::Relaxed);
+        self.most_bytes = self.staged_bytes.saturating_add(self.max_bytes);
+        self.durability = durability;
+        self.savepoint()
+    }
+
+    pub(crate) fn keep_part(&mut self) {
+        self.savepoints.clear();
+        let bytes = self.contents.values().map(|content| match content {
+            Content::Bytes(buffer) => buffer.len() as u64,
+            Content::Zeros | Content::Placed => 0,
+        });
+        self.staged_bytes = bytes.sum();
+    }
+
+    pub(crate) fn take_back_part(&mut self, begun: SavepointToken) {
+        self.rollback_to(begun).expect("a part is taken back once, to where it began");
+        self.keep_part();
+    }
+
+    /// Bytes of pages in memory.
+    pub(crate) fn staged_bytes(&self) -> u64 {
+        self.staged_bytes
     }
 
     pub(crate) fn savepoint(&mut self) -> SavepointToken {

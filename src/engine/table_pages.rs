@@ -5,17 +5,19 @@
 
 use crate::error::Result;
 
-use super::Engine;
 use super::entries::EntryKind;
 use super::page_buffer::PageBuffer;
 use super::stage::{Owned, Stage};
+use super::{Engine, Holder};
 
-impl Engine {
+impl dyn Holder + '_ {
     /// Takes pages for a table, all of them or none. They hold zeros.
     pub(crate) fn alloc_table_pages(&mut self, stage: &mut Stage, count: u64) -> Result<Vec<u64>> {
         self.alloc_twins(stage, EntryKind::Table, count)
     }
+}
 
+impl Engine {
     /// Frees a page of a table.
     pub(crate) fn free_table_page(&self, stage: &mut Stage, index: u64) -> Result<()> {
         self.free_twins(stage, EntryKind::Table, &[index])

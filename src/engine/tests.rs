@@ -5,12 +5,13 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::ids::FileId;
 use crate::storage::{Barrier, FileStorage, Readable, Region, Storage};
 
 use super::new_file::NewFile;
-use super::{Durability, Engine, EngineOptions, Owned, Verification};
+use super::runs::Runs;
+use super::{Durability, Engine, EngineOptions, Holder, Owned, Stage, Verification};
 
 mod bad_files;
 mod eight_tebibytes;
@@ -101,6 +102,33 @@ struct Counting {
 #[derive(Debug)]
 struct Unallocated(FileStorage);
 
+/// What a holder does, where nobody else has the engine.
+impl Engine {
+    fn alloc(&mut self, stage: &mut Stage, near: u64) -> Result<u64> {
+        <dyn Holder>::alloc(self, stage, near)
+    }
+
+    fn alloc_bulk(&mut self, stage: &mut Stage, count: u64) -> Result<Runs> {
+        <dyn Holder>::alloc_bulk(self, stage, count)
+    }
+
+    fn alloc_protected(&mut self, stage: &mut Stage, count: u64) -> Result<Vec<u64>> {
+        <dyn Holder>::alloc_protected(self, stage, count)
+    }
+
+    fn alloc_extent(&mut self, stage: &mut Stage, pages: u64) -> Result<u64> {
+        <dyn Holder>::alloc_extent(self, stage, pages)
+    }
+
+    fn alloc_table_pages(&mut self, stage: &mut Stage, count: u64) -> Result<Vec<u64>> {
+        <dyn Holder>::alloc_table_pages(self, stage, count)
+    }
+
+    fn commit(&mut self, stage: Stage) -> Result<()> {
+        <dyn Holder>::commit(self, stage)
+    }
+}
+
 macro_rules! forward {
     ($storage:ty, $file:tt, $($count:tt)?) => {
         impl Readable for $storage {
@@ -128,7 +156,7 @@ macro_rules! forward {
             fn map(&mut self, len: u64, reserve: u64) -> io::Result<Region> {
                 self.$file.map(len, reserve)
             }
-            fn write_at(&mut self, region: &mut Region, parts: &[&[u8]], offset: u64) -> io::Result<()> {
+            fn write_at(&self, region: &Region, parts: &[&[u8]], offset: u64) -> io::Result<()> {
                 $(
                     let bytes: usize = parts.iter().map(|part| part.len()).sum();
                     self.$count.fetch_add(bytes as u64, std::sync::atomic::Ordering::Relaxed);
@@ -141,7 +169,7 @@ macro_rules! forward {
             fn cut(&mut self, region: &mut Region, len: u64) -> io::Result<()> {
                 self.$file.cut(region, len)
             }
-            fn allocate(&mut self, _offset: u64, _len: u64) -> io::Result<()> {
+            fn allocate(&self, _offset: u64, _len: u64) -> io::Result<()> {
                 Ok(())
             }
             fn can_punch(&mut self) -> io::Result<bool> {
@@ -159,7 +187,7 @@ macro_rules! forward {
             fn has_holes(&self) -> io::Result<bool> {
                 self.$file.has_holes()
             }
-            fn barrier(&mut self, region: &mut Region, barrier: Barrier) -> io::Result<()> {
+            fn barrier(&self, region: &Region, barrier: Barrier) -> io::Result<()> {
                 self.$file.barrier(region, barrier)
             }
             fn sync_directory(&mut self) -> io::Result<()> {
@@ -204,7 +232,7 @@ impl Storage for Incoherent {
         self.0.read_at(region.bytes_mut(0, whole), 0)?;
         Ok(region)
     }
-    fn write_at(&mut self, region: &mut Region, parts: &[&[u8]], offset: u64) -> io::Result<()> {
+    fn write_at(&self, region: &Region, parts: &[&[u8]], offset: u64) -> io::Result<()> {
         self.0.write_at(region, parts, offset)
     }
     fn grow(&mut self, region: &mut Region, len: u64, sparse: bool) -> io::Result<()> {
@@ -213,7 +241,7 @@ impl Storage for Incoherent {
     fn cut(&mut self, region: &mut Region, len: u64) -> io::Result<()> {
         self.0.cut(region, len)
     }
-    fn allocate(&mut self, offset: u64, len: u64) -> io::Result<()> {
+    fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
         self.0.allocate(offset, len)
     }
     fn can_punch(&mut self) -> io::Result<bool> {
@@ -231,7 +259,7 @@ impl Storage for Incoherent {
     fn has_holes(&self) -> io::Result<bool> {
         self.0.has_holes()
     }
-    fn barrier(&mut self, region: &mut Region, barrier: Barrier) -> io::Result<()> {
+    fn barrier(&self, region: &Region, barrier: Barrier) -> io::Result<()> {
         self.0.barrier(region, barrier)
     }
     fn sync_directory(&mut self) -> io::Result<()> {

@@ -10,13 +10,13 @@
 
 use crate::error::Result;
 
-use super::Engine;
-use super::commit::{Copies, RegularPages};
 use super::group::may_wait;
 use super::options::Durability;
 use super::planted::{Mistake, is_planted};
 use super::stage::{Owned, Stage};
 use super::state::State;
+use super::writes::{Copies, RegularPages};
+use super::{Engine, Holder};
 
 impl Engine {
     /// What a transaction begins with.
@@ -42,7 +42,9 @@ impl Engine {
     pub(super) fn release(&self, state: &mut State, freed: &[Owned]) {
         self.waiting().chain(freed).for_each(|owned| owned.release_from(state));
     }
+}
 
+impl dyn Holder + '_ {
     /// Writes what a commit that waits changes. After an error nothing has changed, unless the pager is poisoned.
     pub(super) fn write_waiting(
         &mut self,
@@ -50,19 +52,20 @@ impl Engine {
         copies: &Copies<'_>,
         regular: &RegularPages<'_>,
     ) -> Result<()> {
-        self.write_sorted(copies.writes.iter().map(|copy| (copy.page, copy.bytes)))?;
+        self.engine().write_sorted(copies.writes.iter().map(|copy| (copy.page, copy.bytes)))?;
         self.write_pages(regular)?;
+        let engine = self.engine();
         if is_planted(Mistake::WaitingCommitWritesASlot)
-            && let Some(rows) = self.root.rows(self.durable(), state)
+            && let Some(rows) = engine.root.rows(engine.durable(), state)
         {
-            self.write_slot(&self.small_slot(state, rows, regular))?;
+            engine.write_slot(&engine.small_slot(state, rows, regular))?;
         }
         Ok(())
     }
 
     /// Makes the commits that wait durable, by a commit that changes nothing else.
     pub(super) fn commit_group(&mut self, durability: Durability) -> Result<()> {
-        let mut stage = self.stage()?;
+        let mut stage = self.engine().stage()?;
         stage.set_durability(durability.now());
         self.commit(stage)
     }

@@ -30,14 +30,14 @@ impl Bytes<'_> {
 
 /// See the head of this file.
 pub(super) struct Window<'a, 'p> {
-    storage: &'a mut dyn Storage,
-    region: &'a mut Region,
+    storage: &'a dyn Storage,
+    region: &'a Region,
     writes: Vec<(u64, Bytes<'p>)>,
     bytes: usize,
 }
 
 impl<'a, 'p> Window<'a, 'p> {
-    pub(super) fn new(storage: &'a mut dyn Storage, region: &'a mut Region) -> Self {
+    pub(super) fn new(storage: &'a dyn Storage, region: &'a Region) -> Self {
         Window { storage, region, writes: Vec::new(), bytes: 0 }
     }
 

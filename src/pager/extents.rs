@@ -124,8 +124,7 @@ impl<const P: usize> Transaction<'_, P> {
     ///
     /// [`Error::EmptyExtent`]; [`Error::Full`] when the file may not grow so far, [`Error::Io`] when it cannot.
     pub fn alloc_extent(&mut self, pages: usize) -> Result<ExtentId<P>> {
-        let (engine, stage) = self.parts();
-        engine.alloc_extent(stage, to_count(pages)).map(extent_id)
+        self.engine.holder().alloc_extent(&mut self.stage, to_count(pages)).map(extent_id)
     }
 
     /// Frees an extent. One that this transaction allocated is free at once; the pages and the id of an older one can be handed
@@ -135,8 +134,7 @@ impl<const P: usize> Transaction<'_, P> {
     ///
     /// [`Error::NoSuchExtent`].
     pub fn free_extent(&mut self, id: ExtentId<P>) -> Result<()> {
-        let (engine, stage) = self.parts();
-        engine.free_extent(stage, index_of(id))
+        self.engine.get().free_extent(&mut self.stage, index_of(id))
     }
 
     /// Makes an extent so long where it lies, if the pages behind it are free, and says whether it is so long. What it gains reads
@@ -147,8 +145,7 @@ impl<const P: usize> Transaction<'_, P> {
     /// [`Error::NoSuchExtent`]; [`Error::Full`] when the file may not grow so far, [`Error::Io`] when it cannot;
     /// [`Error::StageFull`].
     pub fn lengthen_extent(&mut self, id: ExtentId<P>, pages: usize) -> Result<bool> {
-        let (engine, stage) = self.parts();
-        engine.lengthen_extent(stage, index_of(id), to_count(pages))
+        self.engine.holder().lengthen_extent(&mut self.stage, index_of(id), to_count(pages))
     }
 
     /// Frees what an extent has behind so many pages; one that is not longer stays as it is. What an older extent leaves can be
@@ -158,8 +155,7 @@ impl<const P: usize> Transaction<'_, P> {
     ///
     /// [`Error::NoSuchExtent`]; [`Error::EmptyExtent`]; [`Error::StageFull`].
     pub fn shorten_extent(&mut self, id: ExtentId<P>, pages: usize) -> Result<()> {
-        let (engine, stage) = self.parts();
-        engine.shorten_extent(stage, index_of(id), to_count(pages))
+        self.engine.get().shorten_extent(&mut self.stage, index_of(id), to_count(pages))
     }
 
     /// An extent as it will be after the commit.
@@ -169,8 +165,7 @@ impl<const P: usize> Transaction<'_, P> {
     /// [`Error::NoSuchExtent`]; [`Error::Unwritten`] when this transaction has allocated it or made it longer and has not written
     /// it.
     pub fn extent(&self, id: ExtentId<P>) -> Result<&[u8]> {
-        let (engine, stage) = self.parts_shared();
-        engine.staged_extent(stage, index_of(id))
+        self.engine.get().staged_extent(&self.stage, index_of(id))
     }
 
     /// The content of an extent that this transaction allocated, to be changed. It appears with the commit, all of it, or not at
@@ -182,8 +177,7 @@ impl<const P: usize> Transaction<'_, P> {
     /// [`Error::NotFresh`] when the extent is older: [`overwrite_extent`](Self::overwrite_extent) takes those.
     /// [`Error::NoSuchExtent`]; [`Error::StageFull`]; [`Error::Io`] where memory does not hold it.
     pub fn extent_mut(&mut self, id: ExtentId<P>) -> Result<&mut [u8]> {
-        let (engine, stage) = self.parts();
-        engine.staged_extent_mut(stage, index_of(id), true)
+        self.engine.get().staged_extent_mut(&mut self.stage, index_of(id), true)
     }
 
     /// The content of an extent of any age, to be changed: *ordered* and not atomic, as [`overwrite`](Self::overwrite) of a regular
@@ -193,8 +187,7 @@ impl<const P: usize> Transaction<'_, P> {
     ///
     /// [`Error::NoSuchExtent`]; [`Error::StageFull`]; [`Error::Io`] where memory does not hold it.
     pub fn overwrite_extent(&mut self, id: ExtentId<P>) -> Result<&mut [u8]> {
-        let (engine, stage) = self.parts();
-        engine.staged_extent_mut(stage, index_of(id), false)
+        self.engine.get().staged_extent_mut(&mut self.stage, index_of(id), false)
     }
 }
 

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::ids::{PageId, ProtectedPageId};
 use crate::page::MappedPage;
 
-use super::{PageReader, Pager, ProtectedPageWriter, ReadOnlyPager, Transaction};
+use super::{PageReader, Pager, ProtectedPageWriter, ReadGuard, ReadOnlyPager, Transaction};
 
 macro_rules! readable {
     ($id:ident by $read:ident from $($place:ty),+) => {$(
@@ -23,8 +23,8 @@ macro_rules! readable {
     )+};
 }
 
-readable!(PageId by page from PageReader<P>, Pager<P>, ReadOnlyPager<P>, Transaction<'_, P>);
-readable!(ProtectedPageId by protected from PageReader<P>, Pager<P>, ReadOnlyPager<P>, Transaction<'_, P>);
+readable!(PageId by page from PageReader<P>, Pager<P>, ReadOnlyPager<P>, ReadGuard<'_, P>, Transaction<'_, P>);
+readable!(ProtectedPageId by protected from PageReader<P>, Pager<P>, ReadOnlyPager<P>, ReadGuard<'_, P>, Transaction<'_, P>);
 
 /// In place: [`Pager::page_mut`].
 impl<const P: usize> PageHandle<Pager<P>> for PageId<P> {

@@ -7,6 +7,7 @@
 //!                                                                       allocates or frees
 //! ```
 //!
+//! A [`SharedPager`] lends the same two to many threads: a [`ReadGuard`] derefs to [`PageReader`].
 //! A [`ReadOnlyPager`] derefs to the same [`PageReader`], and that is all it does.
 //!
 //! The page size is a type here and a value in the engine: nothing in this folder decides anything, so there is one path for
@@ -18,12 +19,16 @@ mod compact;
 mod extents;
 mod free_runs;
 mod handles;
+mod held;
 mod incremental;
 mod iter;
+mod lock;
 mod options;
 mod protected;
 mod read_only;
 mod reader;
+mod reentry;
+mod shared;
 mod snapshot;
 mod table_pages;
 mod transaction;
@@ -50,6 +55,7 @@ pub use options::PagerOptions;
 pub use protected::ProtectedPageWriter;
 pub use read_only::ReadOnlyPager;
 pub use reader::{HEADER_LEN, PageReader};
+pub use shared::{ReadGuard, SharedPager};
 pub use snapshot::{Snapshot, SnapshotOptions, SnapshotProgress};
 pub use transaction::{PageHint, Savepoint, Transaction};
 

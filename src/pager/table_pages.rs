@@ -20,12 +20,12 @@ impl<const P: usize> PageReader<P> {
 impl<const P: usize> Transaction<'_, P> {
     /// The content of a page of a table as it will be after the commit.
     pub(crate) fn table_page(&self, index: u64) -> Result<&[u8]> {
-        self.engine.staged_table_page(&self.stage, index)
+        self.engine.get().staged_table_page(&self.stage, index)
     }
 
     /// The same, to be changed.
     pub(crate) fn table_page_mut(&mut self, index: u64) -> Result<&mut [u8]> {
-        self.engine.staged_table_page_mut(&mut self.stage, index)
+        self.engine.get().staged_table_page_mut(&mut self.stage, index)
     }
 
     /// Where its live copy lies, or will lie first.
@@ -35,18 +35,18 @@ impl<const P: usize> Transaction<'_, P> {
 
     /// A page of zeros.
     pub(crate) fn alloc_table_page(&mut self) -> Result<u64> {
-        let indexes = self.engine.alloc_table_pages(&mut self.stage, 1)?;
+        let indexes = self.engine.holder().alloc_table_pages(&mut self.stage, 1)?;
         Ok(indexes.into_iter().next().expect("one page was asked for"))
     }
 
     pub(crate) fn free_table_page(&mut self, index: u64) -> Result<()> {
-        self.engine.free_table_page(&mut self.stage, index)
+        self.engine.get().free_table_page(&mut self.stage, index)
     }
 
     /// An empty list with memory for `count` names, in `pages` more pages of tables at the least: what cannot be is an error
     /// before anything is done.
     pub(crate) fn room_in_table<T>(&self, count: usize, pages: u64) -> Result<Vec<T>> {
-        self.engine.room_for(&self.stage, count, pages.saturating_mul(2))
+        self.engine.get().room_for(&self.stage, count, pages.saturating_mul(2))
     }
 
     /// Begins something that is done as a whole or taken back.

@@ -21,9 +21,11 @@ use crate::error::Result;
 use crate::ids::{AnyPageId, PageId, ProtectedPageId};
 use crate::page::MappedPage;
 
+use super::held::Held;
 use super::reader::{HEADER_LEN, index_of};
 
-/// A change of a pager in the making: made by [`Pager::transaction`](crate::Pager::transaction).
+/// A change of a pager in the making: made by [`Pager::transaction`](crate::Pager::transaction), or lent by
+/// [`SharedPager::transact`](crate::SharedPager::transact), which commits it.
 ///
 /// It takes any number of operations of every kind. [`commit`](Self::commit) makes all of them durable;
 /// dropped, or leaked, it leaves no trace in memory or on disk, except that the file may be longer until the pager is closed.
@@ -51,7 +53,7 @@ use super::reader::{HEADER_LEN, index_of};
 /// touched take none.
 #[must_use = "a transaction that is not committed changes nothing"]
 pub struct Transaction<'p, const P: usize> {
-    pub(super) engine: &'p mut Engine,
+    pub(super) engine: Held<'p, P>,
     pub(super) stage: Stage,
 }
 
@@ -62,43 +64,45 @@ pub struct Savepoint(SavepointToken);
 impl<'p, const P: usize> Transaction<'p, P> {
     pub(super) fn new(engine: &'p mut Engine) -> Result<Self> {
         let stage = engine.stage()?;
-        Ok(Transaction { engine, stage })
+        Ok(Transaction { engine: Held::Alone(engine), stage })
     }
 
-    pub(super) fn parts(&mut self) -> (&mut Engine, &mut Stage) {
-        (self.engine, &mut self.stage)
+    /// A transaction that is a [part](Stage::begin_part) of a stage.
+    pub(super) fn part(engine: Held<'p, P>, stage: Stage) -> Self {
+        Transaction { engine, stage }
     }
 
-    pub(super) fn parts_shared(&self) -> (&Engine, &Stage) {
-        (self.engine, &self.stage)
+    /// What it was made of, to be committed elsewhere.
+    pub(super) fn into_part(self) -> (Held<'p, P>, Stage) {
+        (self.engine, self.stage)
     }
 
     /// A transaction of a compaction.
     pub(super) fn for_moving(engine: &'p mut Engine) -> Result<Self> {
         let stage = engine.stage_for_moving()?;
-        Ok(Transaction { engine, stage })
+        Ok(Transaction { engine: Held::Alone(engine), stage })
     }
 
     /// Commits what was moved, at once, whatever a caller asked for: what it takes away belongs to the durable state.
     pub(super) fn commit_moves(mut self) -> Result<()> {
-        self.engine.make_durable(&mut self.stage);
+        self.engine.get().make_durable(&mut self.stage);
         self.commit()
     }
 
     /// Moves the last regular page of `end..before` to a free page before `end`.
     pub(super) fn move_last_page(&mut self, end: u64, before: u64) -> Result<Option<(PageId<P>, PageId<P>)>> {
-        let moved = self.engine.move_last_page(&mut self.stage, end, before)?;
+        let moved = self.engine.get().move_last_page(&mut self.stage, end, before)?;
         Ok(moved.map(|(from, to)| (page_id(from), page_id(to))))
     }
 
     /// Moves nodes and extents. Returns how many nodes, and how many pages of extents.
     pub(super) fn move_runs(&mut self, round: &mut Round, most: u64) -> Result<(u64, u64)> {
-        self.engine.move_runs(&mut self.stage, round, most)
+        self.engine.get().move_runs(&mut self.stage, round, most)
     }
 
     /// Moves at most `most` protected pages. The last thing that the transaction does.
     pub(super) fn move_protected_pages(&mut self, round: &mut Round, most: u64) -> Result<u64> {
-        self.engine.move_protected_pages(&mut self.stage, round, most)
+        self.engine.get().move_protected_pages(&mut self.stage, round, most)
     }
 
     /// Makes all changes durable, or none of them, with as many syncs as [`Durability`] says, and the commits that wait with them;
@@ -111,7 +115,8 @@ impl<'p, const P: usize> Transaction<'p, P> {
     /// change is [`Error::Poisoned`] until the file is opened again; it is then in the state before the transaction or in the
     /// state after. [`Error::LastGeneration`] when the file takes no further commit.
     pub fn commit(self) -> Result<()> {
-        self.engine.commit(self.stage)
+        let Transaction { mut engine, stage } = self;
+        engine.holder().commit(stage)
     }
 
     /// How the commit becomes durable: as [`PagerOptions::durability`](crate::PagerOptions::durability) says if not said otherwise.
@@ -157,7 +162,7 @@ impl<'p, const P: usize> Transaction<'p, P> {
     }
 
     fn take_near(&mut self, near: u64) -> Result<PageId<P>> {
-        self.engine.alloc(&mut self.stage, near).map(page_id)
+        self.engine.holder().alloc(&mut self.stage, near).map(page_id)
     }
 
     /// Allocates the `count` lowest free regular pages, ascending, all of them or none. They read as zeros.
@@ -166,8 +171,8 @@ impl<'p, const P: usize> Transaction<'p, P> {
     ///
     /// [`Error::Full`] when the file may not grow so far, [`Error::Io`] when it cannot; nothing is allocated then.
     pub fn alloc_bulk(&mut self, count: usize) -> Result<Vec<PageId<P>>> {
-        let mut ids = self.engine.room_for(&self.stage, count, to_count(count))?;
-        let runs = self.engine.alloc_bulk(&mut self.stage, to_count(count))?;
+        let mut ids = self.engine.get().room_for(&self.stage, count, to_count(count))?;
+        let runs = self.engine.holder().alloc_bulk(&mut self.stage, to_count(count))?;
         ids.extend(runs.pages().map(page_id));
         Ok(ids)
     }
@@ -179,7 +184,7 @@ impl<'p, const P: usize> Transaction<'p, P> {
     ///
     /// [`Error::OutOfRange`] or [`Error::WrongKind`] when the id names no regular page.
     pub fn free(&mut self, id: PageId<P>) -> Result<()> {
-        self.engine.free(&mut self.stage, &[id.to_u64()])
+        self.engine.get().free(&mut self.stage, &[id.to_u64()])
     }
 
     /// Frees regular pages, all of them or none.
@@ -190,7 +195,7 @@ impl<'p, const P: usize> Transaction<'p, P> {
     /// twice; nothing is freed then.
     pub fn free_bulk(&mut self, ids: impl AsRef<[PageId<P>]>) -> Result<()> {
         let pages: Vec<u64> = ids.as_ref().iter().map(|id| id.to_u64()).collect();
-        self.engine.free(&mut self.stage, &pages)
+        self.engine.get().free(&mut self.stage, &pages)
     }
 
     /// Allocates a protected page. It reads as zeros.
@@ -199,7 +204,7 @@ impl<'p, const P: usize> Transaction<'p, P> {
     ///
     /// [`Error::Full`] when the file may not grow so far, [`Error::Io`] when it cannot.
     pub fn alloc_protected(&mut self) -> Result<ProtectedPageId<P>> {
-        let indexes = self.engine.alloc_protected(&mut self.stage, 1)?;
+        let indexes = self.engine.holder().alloc_protected(&mut self.stage, 1)?;
         Ok(indexes.into_iter().map(protected_id).next().expect("one page was asked for"))
     }
 
@@ -209,7 +214,7 @@ impl<'p, const P: usize> Transaction<'p, P> {
     ///
     /// [`Error::Full`] when the file may not grow so far, [`Error::Io`] when it cannot; nothing is allocated then.
     pub fn alloc_protected_bulk(&mut self, count: usize) -> Result<Vec<ProtectedPageId<P>>> {
-        let indexes = self.engine.alloc_protected(&mut self.stage, to_count(count))?;
+        let indexes = self.engine.holder().alloc_protected(&mut self.stage, to_count(count))?;
         Ok(indexes.into_iter().map(protected_id).collect())
     }
 
@@ -219,7 +224,7 @@ impl<'p, const P: usize> Transaction<'p, P> {
     ///
     /// [`Error::NoSuchProtectedPage`].
     pub fn free_protected(&mut self, id: ProtectedPageId<P>) -> Result<()> {
-        self.engine.free_protected(&mut self.stage, &[index_of(id)])
+        self.engine.get().free_protected(&mut self.stage, &[index_of(id)])
     }
 
     /// Frees protected pages, all of them or none.
@@ -229,7 +234,7 @@ impl<'p, const P: usize> Transaction<'p, P> {
     /// [`Error::NoSuchProtectedPage`], or [`Error::Duplicate`] when an id stands twice; nothing is freed then.
     pub fn free_protected_bulk(&mut self, ids: impl AsRef<[ProtectedPageId<P>]>) -> Result<()> {
         let indexes: Vec<u64> = ids.as_ref().iter().map(|id| index_of(*id)).collect();
-        self.engine.free_protected(&mut self.stage, &indexes)
+        self.engine.get().free_protected(&mut self.stage, &indexes)
     }
 
     /// A regular page as it will be after the commit.
@@ -238,7 +243,7 @@ impl<'p, const P: usize> Transaction<'p, P> {
     ///
     /// [`Error::OutOfRange`] or [`Error::WrongKind`] when the id names no regular page: freed in this transaction, for one.
     pub fn page(&self, id: PageId<P>) -> Result<&MappedPage<P>> {
-        self.engine.staged_page(&self.stage, id.to_u64()).map(MappedPage::from_bytes)
+        self.engine.get().staged_page(&self.stage, id.to_u64()).map(MappedPage::from_bytes)
     }
 
     /// The content of a regular page that this transaction allocated, to be changed. It appears with the commit, all of it,
@@ -273,7 +278,7 @@ impl<'p, const P: usize> Transaction<'p, P> {
     /// [`Error::NoSuchProtectedPage`]; [`Error::Corrupt`] when the live content is not what was committed; [`Error::Io`] when
     /// it cannot be read.
     pub fn protected(&self, id: ProtectedPageId<P>) -> Result<&MappedPage<P>> {
-        self.engine.staged_protected(&self.stage, index_of(id)).map(MappedPage::from_bytes)
+        self.engine.get().staged_protected(&self.stage, index_of(id)).map(MappedPage::from_bytes)
     }
 
     /// The content of a protected page, to be changed. It starts from the live content.
@@ -292,11 +297,11 @@ impl<'p, const P: usize> Transaction<'p, P> {
     ///
     /// [`Error::NoSuchProtectedPage`]; [`Error::StageFull`].
     pub fn protected_zeroed(&mut self, id: ProtectedPageId<P>) -> Result<&mut MappedPage<P>> {
-        self.engine.staged_zeroed(&mut self.stage, index_of(id)).map(MappedPage::from_bytes_mut)
+        self.engine.get().staged_zeroed(&mut self.stage, index_of(id)).map(MappedPage::from_bytes_mut)
     }
 
     fn staged_mut(&mut self, id: AnyPageId<P>, fresh_only: bool) -> Result<&mut MappedPage<P>> {
-        self.engine.staged_mut(&mut self.stage, owned(id), fresh_only).map(MappedPage::from_bytes_mut)
+        self.engine.get().staged_mut(&mut self.stage, owned(id), fresh_only).map(MappedPage::from_bytes_mut)
     }
 
     /// The contents of several pages at once, to be changed: regular pages that this transaction allocated, protected
@@ -322,7 +327,7 @@ impl<'p, const P: usize> Transaction<'p, P> {
         ids: [H; K],
     ) -> Result<[&mut MappedPage<P>; K]> {
         let all = ids.map(|id| owned(id.into()));
-        let pages = self.engine.staged_many_mut(&mut self.stage, all)?;
+        let pages = self.engine.get().staged_many_mut(&mut self.stage, all)?;
         Ok(pages.map(MappedPage::from_bytes_mut))
     }
 
@@ -338,7 +343,7 @@ impl<'p, const P: usize> Transaction<'p, P> {
     ///
     /// [`Error::HeaderTooLong`].
     pub fn set_header(&mut self, header: &[u8]) -> Result<()> {
-        self.engine.set_header(&mut self.stage, header)
+        self.engine.get().set_header(&mut self.stage, header)
     }
 
     /// Marks this point of the transaction, to come back to it. A savepoint lasts as long as the transaction: every page that

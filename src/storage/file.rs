@@ -203,9 +203,9 @@ impl Storage for FileStorage {
         }
     }
 
-    fn write_at(&mut self, _region: &mut Region, parts: &[&[u8]], offset: u64) -> io::Result<()> {
+    fn write_at(&self, _region: &Region, parts: &[&[u8]], offset: u64) -> io::Result<()> {
         self.check_may_change()?;
-        // The region shows it by itself: one page cache serves maps and writes. It is borrowed so that no view is alive.
+        // The region shows it by itself: one page cache serves maps and writes.
         platform::write_parts_at(&self.file, parts, offset)
     }
 
@@ -235,7 +235,7 @@ impl Storage for FileStorage {
         self.shorten(region, len)
     }
 
-    fn allocate(&mut self, offset: u64, len: u64) -> io::Result<()> {
+    fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
         self.check_may_change()?;
         space::fill_holes(&self.file, offset, len)
     }
@@ -274,7 +274,7 @@ impl Storage for FileStorage {
         Ok(platform::allocated_bytes(&self.file)?.is_some_and(|allocated| allocated < len))
     }
 
-    fn barrier(&mut self, region: &mut Region, barrier: Barrier) -> io::Result<()> {
+    fn barrier(&self, region: &Region, barrier: Barrier) -> io::Result<()> {
         self.access.check_write()?;
         platform::sync_stores(&self.file, region, barrier)
     }

@@ -73,7 +73,7 @@ pub(crate) trait Readable: Send + Sync + fmt::Debug {
 ///
 /// Errors are the operating system's own; the engine adds the operation and the path. Calls that fail may have written a
 /// part of their bytes; none of them is retried here except after `EINTR` and short transfers. Of a storage that was opened for
-/// [reading](Access::Read), every call that takes it as `&mut`, [`map`](Self::map) excepted, is `PermissionDenied`.
+/// [reading](Access::Read), every call that would change something is `PermissionDenied`.
 pub(crate) trait Storage: Readable {
     /// Advice that bytes which are on the disk need not be kept in memory.
     fn forget_cached(&self, offset: u64, len: u64);
@@ -84,7 +84,11 @@ pub(crate) trait Storage: Readable {
 
     /// Writes `parts` one behind the other from `offset`; all of it lies inside the file. Afterwards a read and the region
     /// show the new bytes.
-    fn write_at(&mut self, region: &mut Region, parts: &[&[u8]], offset: u64) -> io::Result<()>;
+    ///
+    /// Other parts of the region may be viewed meanwhile. **No view of the bytes that are written may be alive**, nor may one be
+    /// made before this returns, and no two calls at a time write the same bytes: the compiler does not see to that, the
+    /// [engine](crate::engine) does (`docs/UNSAFE.md`).
+    fn write_at(&self, region: &Region, parts: &[&[u8]], offset: u64) -> io::Result<()>;
 
     /// Makes the file `len` bytes long (longer than now), with zeros in the new part, space really allocated unless
     /// `sparse`, and the region extended. Durable behind the next barrier of [`Barrier::Length`]. After an error the file is
@@ -95,7 +99,7 @@ pub(crate) trait Storage: Readable {
     fn cut(&mut self, region: &mut Region, len: u64) -> io::Result<()>;
 
     /// Allocates the space of a part of the file that may be a hole, without changing what it reads as.
-    fn allocate(&mut self, offset: u64, len: u64) -> io::Result<()>;
+    fn allocate(&self, offset: u64, len: u64) -> io::Result<()>;
 
     /// Whether [`punch`](Self::punch) can be done here. Changes nothing.
     fn can_punch(&mut self) -> io::Result<bool>;
@@ -114,7 +118,7 @@ pub(crate) trait Storage: Readable {
     fn has_holes(&self) -> io::Result<bool>;
 
     /// A sync that all earlier writes and stores through the region pass. After an error nothing is known about them.
-    fn barrier(&mut self, region: &mut Region, barrier: Barrier) -> io::Result<()>;
+    fn barrier(&self, region: &Region, barrier: Barrier) -> io::Result<()>;
 
     /// Makes the name of the file durable: a sync of the directory that holds it, links resolved.
     fn sync_directory(&mut self) -> io::Result<()>;

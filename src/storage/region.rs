@@ -42,7 +42,7 @@ enum Backing {
     /// The same, and stores are a fatal signal: no mutable view of it is made.
     ReadOnlyFile,
     /// Private memory, zeros at first. Bytes between `len` and the capacity are zeros at all times.
-    Anonymous(Touched),
+    Anonymous(Mutex<Touched>),
 }
 
 /// Up to so many blocks of a map that are not zeros any more, clearing them is quicker than unmapping it.
@@ -90,7 +90,7 @@ impl Region {
     /// reserved memory would count against the commit limit at once, so nothing is reserved there.
     pub(crate) fn anonymous(len: u64, reserve: u64) -> io::Result<Region> {
         let reserve = if cfg!(unix) { reserve } else { len };
-        let backing = Backing::Anonymous(Touched::default());
+        let backing = Backing::Anonymous(Mutex::default());
         if let Some(map) = SPARE.take() {
             let wanted = len.max(reserve);
             if to_offset(map.len()) == wanted {
@@ -206,8 +206,9 @@ impl Region {
         // - non-null, valid for reads of `len` bytes, one allocated object: `first_of` asserted that they lie in `self.map`,
         //   which stays mapped while `self` is borrowed; that the file still covers them is the trust in the ledger;
         // - initialized and aligned: mapped bytes always have a value, and `u8` has alignment 1;
-        // - not mutated during the borrow: every method that stores or hands out a mutable view takes `&mut self`, and
-        //   `Storage::write_at` takes the region as `&mut` too; other writers of the file are the trust in the ledger;
+        // - not mutated during the borrow: every method that hands out a mutable view takes `&mut self`; `store`, and
+        //   `Storage::write_at` which is where it is called from, change no byte of which a view is alive, as the ledger
+        //   shows; other writers of the file are the trust in the ledger;
         // - at most `isize::MAX` bytes: `memmap2` maps no more than that.
         unsafe { slice::from_raw_parts(first, len) }
     }
@@ -238,10 +239,10 @@ impl Region {
 
     /// The blocks of [`TOUCHED_BLOCK_LEN`] bytes of an anonymous region that were handed out to be stored to since the last
     /// call, in ascending order. They may lie behind the end, if the region was cut.
-    pub(crate) fn take_touched(&mut self) -> Vec<usize> {
-        match &mut self.backing {
+    pub(crate) fn take_touched(&self) -> Vec<usize> {
+        match &self.backing {
             Backing::File | Backing::ReadOnlyFile => Vec::new(),
-            Backing::Anonymous(touched) => touched.take_recent(),
+            Backing::Anonymous(touched) => touched.lock().unwrap_or_else(PoisonError::into_inner).take_recent(),
         }
     }
 
@@ -271,7 +272,10 @@ impl Region {
             match &mut self.backing {
                 Backing::File => {}
                 Backing::ReadOnlyFile => panic!("a region that is only read has no mutable views"),
-                Backing::Anonymous(touched) => touched.mark(to_addresses(offset).expect("it is visible"), len),
+                Backing::Anonymous(touched) => {
+                    let touched = touched.get_mut().unwrap_or_else(PoisonError::into_inner);
+                    touched.mark(to_addresses(offset).expect("it is visible"), len);
+                }
             }
             // SAFETY:
             // - non-null, valid for reads and writes of `len` bytes, one allocated object: as in `bytes`; the map is
@@ -283,6 +287,30 @@ impl Region {
             // - at most `isize::MAX` bytes: as in `bytes`.
             unsafe { slice::from_raw_parts_mut(first, len) }
         })
+    }
+
+    /// Stores bytes from `offset` of an anonymous region, while other parts of it may be viewed: what a write to a file does to
+    /// the map of that file.
+    ///
+    /// **No view of these bytes may be alive**, nor may one be made before this returns, nor another call store to them: this is
+    /// [`Storage::write_at`](super::Storage::write_at) of the simulated disk, and its promise.
+    ///
+    /// # Panics
+    ///
+    /// When they are not all visible, or the region shows a file.
+    pub(super) fn store(&self, offset: u64, bytes: &[u8]) {
+        let Backing::Anonymous(touched) = &self.backing else { panic!("a file is written, not its region") };
+        let first = self.first_of(offset, bytes.len());
+        let at = to_addresses(offset).expect("it is visible");
+        touched.lock().unwrap_or_else(PoisonError::into_inner).mark(at, bytes.len());
+        // SAFETY:
+        // - valid for writes of that many bytes, one allocated object: `first_of` asserted that they lie in `self.map`, which
+        //   stays mapped while `self` is borrowed, and an anonymous map is writable;
+        // - the source is valid for reads, and does not overlap: it is a slice of the caller's, who has no view of these bytes;
+        // - `u8` is aligned anywhere;
+        // - no data race, and nobody's reference sees a change: no view of these bytes is alive or made, and no other call
+        //   stores to them, which is the promise above.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), first, bytes.len()) }
     }
 
     /// Has what was stored through a file-backed region written to the file, and waits for it (`msync` with `MS_SYNC`,
@@ -360,10 +388,11 @@ impl Region {
 
 impl Drop for Region {
     fn drop(&mut self) {
-        let blocks = match &self.backing {
-            Backing::Anonymous(touched) if touched.blocks().len() <= MOST_CLEARED => Some(touched.blocks().to_vec()),
-            _ => None,
+        let blocks = match &mut self.backing {
+            Backing::Anonymous(touched) => Some(touched.get_mut().unwrap_or_else(PoisonError::into_inner).blocks()),
+            Backing::File | Backing::ReadOnlyFile => None,
         };
+        let blocks = blocks.filter(|blocks| blocks.len() <= MOST_CLEARED).map(<[usize]>::to_vec);
         for start in blocks.iter().flatten().map(|block| block * TOUCHED_BLOCK_LEN) {
             // Behind the end all is zeros.
             let len = TOUCHED_BLOCK_LEN.min(self.len.saturating_sub(start));

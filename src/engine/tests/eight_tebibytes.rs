@@ -46,7 +46,7 @@ fn create(path: &Path, pages: u64) -> Engine {
     let storage = FileStorage::create(path, &new.reserved, new.len, true).unwrap();
     let mut engine = Engine::create(Box::new(Unallocated(storage)), &new, sparse()).unwrap();
     engine.grow_to(pages).unwrap();
-    engine.zero_pages.insert(engine.physical_pages..pages);
+    engine.zero_pages().insert(engine.physical_pages..pages);
     engine.physical_pages = pages;
     engine
 }

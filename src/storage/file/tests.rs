@@ -94,12 +94,12 @@ fn a_file_that_is_opened_for_reading_refuses_every_call_that_would_change_someth
     let mut region = storage.map(8 * KIB, 1 << 20).unwrap();
     let before = fs::read(place.path()).unwrap();
     for refused in [
-        storage.write_at(&mut region, &[b"x"], 0),
+        storage.write_at(&region, &[b"x"], 0),
         storage.grow(&mut region, 16 * KIB, false),
         storage.cut(&mut region, 4 * KIB),
         storage.allocate(0, 4 * KIB),
         storage.remove(),
-        storage.barrier(&mut region, Barrier::Bytes),
+        storage.barrier(&region, Barrier::Bytes),
         storage.sync_directory(),
     ] {
         assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::PermissionDenied);
@@ -189,12 +189,12 @@ fn opening_changes_no_byte_and_no_length() {
 #[test]
 fn the_region_shows_what_is_written_and_a_read_what_is_stored() {
     let place = Place::new();
-    let (mut storage, mut region) = place.storage(64 * KIB, 1 << 20);
-    storage.write_at(&mut region, &[b"wri", b"", b"tten"], 4094).unwrap();
+    let (storage, mut region) = place.storage(64 * KIB, 1 << 20);
+    storage.write_at(&region, &[b"wri", b"", b"tten"], 4094).unwrap();
     assert_eq!(region.bytes(4094, 7), b"written");
     region.bytes_mut(60_000, 6).copy_from_slice(b"stored");
     assert_eq!(bytes_at(&storage, 60_000, 6), b"stored");
-    storage.barrier(&mut region, Barrier::Bytes).unwrap();
+    storage.barrier(&region, Barrier::Bytes).unwrap();
     assert_eq!(bytes_at(&storage, 0, 8), b"reserved");
 }
 
@@ -239,7 +239,7 @@ fn growth_beyond_the_reserved_addresses_remaps_and_keeps_content() {
         assert_eq!(region.bytes(5000, 4), b"kept");
         region.bytes_mut(len - 1, 1)[0] = 9;
         assert_eq!(bytes_at(&storage, len - 1, 1), [9]);
-        storage.barrier(&mut region, Barrier::Bytes).unwrap();
+        storage.barrier(&region, Barrier::Bytes).unwrap();
     }
     assert_eq!(bytes_at(&storage, 0, 8), b"reserved");
 }
@@ -314,7 +314,7 @@ fn another_process_than_the_one_that_opened_the_file_changes_nothing() {
     storage.locked_by ^= 1;
     let refused = [
         storage.cut(&mut region, 4096),
-        storage.write_at(&mut region, &[b"x"], 0),
+        storage.write_at(&region, &[b"x"], 0),
         storage.grow(&mut region, 16384, false),
         storage.allocate(0, 4096),
         storage.remove(),

@@ -162,7 +162,7 @@ impl Disk {
     ///
     /// # Panics
     /// If a store lies in a hole and the disk is full: a process would die of a bus error at the store itself.
-    pub(super) fn notice_stores(&mut self, region: &mut Region) {
+    pub(super) fn notice_stores(&mut self, region: &Region) {
         let len = region.len().min(self.cache.len());
         let mut sequence = None;
         for block in region.take_touched() {
@@ -188,7 +188,7 @@ impl Disk {
     }
 
     /// The kernel writes dirty pages back when it likes: at about every fourth call, if it is let.
-    pub(super) fn notice_stores_sometimes(&mut self, region: &mut Region) {
+    pub(super) fn notice_stores_sometimes(&mut self, region: &Region) {
         if self.write_back.as_mut().is_some_and(|random| random.once_in(4)) {
             self.notice_stores(region);
         }

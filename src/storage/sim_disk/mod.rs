@@ -293,14 +293,14 @@ mod tests {
 
     #[test]
     fn a_store_is_in_the_region_a_write_in_the_cache_and_a_barrier_makes_both_durable() {
-        let (disk, mut storage, mut region) = opened(8192);
+        let (disk, storage, mut region) = opened(8192);
         region.bytes_mut(0, 1)[0] = 1;
-        storage.write_at(&mut region, &[&[2], &[3, 4]], 5000).expect("it fits");
+        storage.write_at(&region, &[&[2], &[3, 4]], 5000).expect("it fits");
         let seen = |image: SimImage| [0, 5000, 5001, 5002].map(|at| byte(&image, at));
         assert_eq!(region.bytes(5000, 3), [2, 3, 4]);
         assert_eq!(seen(disk.cached_image()), [0, 2, 3, 4]);
         assert_eq!(seen(disk.durable_image()), [0, 0, 0, 0]);
-        storage.barrier(&mut region, Barrier::Bytes).expect("no fault is planned");
+        storage.barrier(&region, Barrier::Bytes).expect("no fault is planned");
         assert_eq!(seen(disk.cached_image()), [1, 2, 3, 4]);
         assert_eq!(seen(disk.durable_image()), [1, 2, 3, 4]);
         assert_eq!(disk.epoch(0).expect("recorded").dirty_sectors(), [0, 9]);
@@ -309,10 +309,10 @@ mod tests {
     #[test]
     fn stores_are_written_back_early_only_when_that_is_switched_on() {
         let run = |seed: Option<u64>| {
-            let (disk, mut storage, mut region) = opened(8192);
+            let (disk, storage, mut region) = opened(8192);
             disk.set_write_back(seed);
             region.bytes_mut(100, 1)[0] = 1;
-            (0..20).for_each(|at| storage.write_at(&mut region, &[&[7]], 4096 + at).expect("it fits"));
+            (0..20).for_each(|at| storage.write_at(&region, &[&[7]], 4096 + at).expect("it fits"));
             byte(&disk.cached_image(), 100)
         };
         assert_eq!((run(None), run(Some(1))), (0, 1));
@@ -320,12 +320,12 @@ mod tests {
 
     #[test]
     fn a_successful_barrier_after_a_failed_one_does_not_make_the_lost_bytes_durable() {
-        let (disk, mut storage, mut region) = opened(8192);
-        storage.write_at(&mut region, &[&[1; 512]], 0).expect("it fits");
+        let (disk, storage, region) = opened(8192);
+        storage.write_at(&region, &[&[1; 512]], 0).expect("it fits");
         disk.fail(FaultPlan::nth(CallKind::Barrier, 1));
-        assert!(storage.barrier(&mut region, Barrier::Bytes).is_err());
-        storage.write_at(&mut region, &[&[2; 512]], 4096).expect("it fits");
-        storage.barrier(&mut region, Barrier::Bytes).expect("only one fails");
+        assert!(storage.barrier(&region, Barrier::Bytes).is_err());
+        storage.write_at(&region, &[&[2; 512]], 4096).expect("it fits");
+        storage.barrier(&region, Barrier::Bytes).expect("only one fails");
         assert_eq!(byte(&disk.cached_image(), 0), 1);
         assert_eq!([byte(&disk.durable_image(), 0), byte(&disk.durable_image(), 4096)], [0, 2]);
         assert_eq!(byte(&disk.crash_now(|sector| sector == 0), 0), 1);
@@ -334,12 +334,12 @@ mod tests {
 
     #[test]
     fn writing_the_same_bytes_again_after_a_failed_barrier_makes_them_durable() {
-        let (disk, mut storage, mut region) = opened(8192);
-        storage.write_at(&mut region, &[&[1; 1024]], 0).expect("it fits");
+        let (disk, storage, region) = opened(8192);
+        storage.write_at(&region, &[&[1; 1024]], 0).expect("it fits");
         disk.fail(FaultPlan::nth(CallKind::Barrier, 1));
-        assert!(storage.barrier(&mut region, Barrier::Bytes).is_err());
-        storage.write_at(&mut region, &[&[1; 512]], 512).expect("it fits");
-        storage.barrier(&mut region, Barrier::Bytes).expect("only one fails");
+        assert!(storage.barrier(&region, Barrier::Bytes).is_err());
+        storage.write_at(&region, &[&[1; 512]], 512).expect("it fits");
+        storage.barrier(&region, Barrier::Bytes).expect("only one fails");
         assert_eq!([byte(&disk.durable_image(), 0), byte(&disk.durable_image(), 512)], [0, 1]);
         assert_eq!(disk.epoch(2).expect("it goes on").dirty_sectors(), [0]);
     }
@@ -351,14 +351,14 @@ mod tests {
         let mut storage = disk.attach_read_only().expect("nobody holds it");
         let mut region = storage.map(4096, 4096).expect("it fits");
         for refused in [
-            storage.write_at(&mut region, &[&[1; 512]], 0),
+            storage.write_at(&region, &[&[1; 512]], 0),
             storage.grow(&mut region, 8192, false),
             storage.cut(&mut region, 0),
             storage.allocate(0, 4096),
             storage.can_punch().map(drop),
             storage.punch(&mut region, 0, 4096).map(drop),
             storage.remove(),
-            storage.barrier(&mut region, Barrier::Bytes),
+            storage.barrier(&region, Barrier::Bytes),
             storage.sync_directory(),
         ] {
             assert_eq!(refused.expect_err("it is refused").kind(), io::ErrorKind::PermissionDenied);
@@ -383,24 +383,24 @@ mod tests {
         image.set_unreadable(2, 5);
         let disk = SimDisk::from_image(image);
         let mut storage = disk.attach().expect("nobody holds it");
-        let mut region = storage.map(4096, 4096).expect("a map");
+        let region = storage.map(4096, 4096).expect("a map");
         let mut buffer = [0; 4096];
         assert!(storage.read_at(&mut buffer, 0).is_err());
         storage.read_at(&mut buffer[..1024], 0).expect("that part is good");
-        assert!(storage.write_at(&mut region, &[&[1; 100]], 1024).is_err());
-        storage.write_at(&mut region, &[&[1; 1024]], 1024).expect("it covers the sector");
+        assert!(storage.write_at(&region, &[&[1; 100]], 1024).is_err());
+        storage.write_at(&region, &[&[1; 1024]], 1024).expect("it covers the sector");
         storage.read_at(&mut buffer, 0).expect("it was written");
         assert_eq!(disk.durable_image().unreadable_sectors().collect::<Vec<_>>(), [2]);
-        storage.barrier(&mut region, Barrier::Bytes).expect("no fault is planned");
+        storage.barrier(&region, Barrier::Bytes).expect("no fault is planned");
         assert_eq!(disk.durable_image().unreadable_sectors().count(), 0);
     }
 
     #[test]
     fn a_short_write_moves_a_prefix_and_then_fails() {
-        let (disk, mut storage, mut region) = opened(4096);
+        let (disk, storage, region) = opened(4096);
         disk.fail(FaultPlan::nth(CallKind::Write, 2).kind(io::ErrorKind::StorageFull).after(3));
-        storage.write_at(&mut region, &[&[1]], 0).expect("the second fails");
-        assert_eq!(kind(storage.write_at(&mut region, &[&[2, 2], &[2, 2]], 8)), io::ErrorKind::StorageFull);
+        storage.write_at(&region, &[&[1]], 0).expect("the second fails");
+        assert_eq!(kind(storage.write_at(&region, &[&[2, 2], &[2, 2]], 8)), io::ErrorKind::StorageFull);
         assert_eq!(region.bytes(8, 4), [2, 2, 2, 0]);
         let mut buffer = [9; 4];
         storage.read_at(&mut buffer, 8).expect("reads go on");
@@ -418,10 +418,10 @@ mod tests {
         assert_eq!((region.len(), storage.len().expect("known")), (3 << 20, 3 << 20));
         assert_eq!(region.bytes(5000, 1), [0]);
         region.bytes_mut(5000, 1)[0] = 1;
-        storage.barrier(&mut region, Barrier::Bytes).expect("no fault is planned");
+        storage.barrier(&region, Barrier::Bytes).expect("no fault is planned");
         assert_eq!((disk.durable_image().len(), byte(&disk.crash_now(|_| false), 5000)), (4096, 1));
         assert_eq!(disk.epoch(1).expect("it goes on").lengths(), [4096, 3 << 20]);
-        storage.barrier(&mut region, Barrier::Length).expect("no fault is planned");
+        storage.barrier(&region, Barrier::Length).expect("no fault is planned");
         assert_eq!(disk.durable_image(), disk.cached_image());
     }
 
@@ -445,15 +445,15 @@ mod tests {
     #[test]
     fn what_was_cut_off_may_come_back_as_long_as_no_barrier_passed() {
         let (disk, mut storage, mut region) = opened(8192);
-        storage.write_at(&mut region, &[&[1; 8192]], 0).expect("it fits");
-        storage.barrier(&mut region, Barrier::Length).expect("no fault is planned");
+        storage.write_at(&region, &[&[1; 8192]], 0).expect("it fits");
+        storage.barrier(&region, Barrier::Length).expect("no fault is planned");
         storage.cut(&mut region, 5000).expect("no fault is planned");
         storage.grow(&mut region, 8192, false).expect("there is no limit");
         let seen = |image: SimImage| [4999, 5000, 5200, 8191].map(|at| byte(&image, at));
         assert_eq!(seen(disk.cached_image()), [1, 0, 0, 0]);
         assert_eq!(seen(disk.durable_image()), [1, 1, 1, 1]);
         assert_eq!(seen(disk.crash_now(|sector| sector == 9)), [1, 0, 1, 1]);
-        storage.barrier(&mut region, Barrier::Length).expect("no fault is planned");
+        storage.barrier(&region, Barrier::Length).expect("no fault is planned");
         assert_eq!(seen(disk.crash_now(|_| false)), [1, 0, 0, 0]);
     }
 
@@ -475,16 +475,16 @@ mod tests {
     #[test]
     fn every_state_of_a_run_with_a_failed_barrier_is_found_again_and_repeats_from_its_seed() {
         let run = || {
-            let (disk, mut storage, mut region) = opened(65_536);
+            let (disk, storage, mut region) = opened(65_536);
             disk.set_write_back(Some(3));
             disk.fail(FaultPlan::nth(CallKind::Barrier, 2));
             for round in 0..4_u8 {
                 for at in 0..3_u64 {
                     region.bytes_mut(40_000 + 700 * at, 1)[0] = round + 1;
                     let at = u64::from(round) * 8192 + at * 1000;
-                    storage.write_at(&mut region, &[&[round + 1; 600]], at).expect("it fits");
+                    storage.write_at(&region, &[&[round + 1; 600]], at).expect("it fits");
                 }
-                assert_eq!(storage.barrier(&mut region, Barrier::Bytes).is_err(), round == 1);
+                assert_eq!(storage.barrier(&region, Barrier::Bytes).is_err(), round == 1);
             }
             disk
         };
@@ -509,8 +509,8 @@ mod tests {
         assert_eq!((region.len(), storage.len().expect("known")), (8192, 8192));
         storage.grow(&mut region, 1 << 20, true).expect("holes take no space");
         assert!(storage.has_holes().expect("known"));
-        storage.write_at(&mut region, &[&[1]], 100_000).expect("one block is left");
-        assert_eq!(kind(storage.write_at(&mut region, &[&[1]], 200_000)), io::ErrorKind::StorageFull);
+        storage.write_at(&region, &[&[1]], 100_000).expect("one block is left");
+        assert_eq!(kind(storage.write_at(&region, &[&[1]], 200_000)), io::ErrorKind::StorageFull);
         assert_eq!(kind(storage.allocate(200_000, 1)), io::ErrorKind::StorageFull);
         storage.allocate(100_000, 1).expect("that block has its space");
     }
@@ -547,11 +547,11 @@ mod tests {
 
     #[test]
     fn forgotten_epochs_are_gone_and_the_numbers_go_on() {
-        let (disk, mut storage, mut region) = opened(4096);
-        (0..3).for_each(|_| storage.barrier(&mut region, Barrier::Bytes).expect("no fault is planned"));
+        let (disk, storage, region) = opened(4096);
+        (0..3).for_each(|_| storage.barrier(&region, Barrier::Bytes).expect("no fault is planned"));
         disk.forget_history();
         disk.record(false);
-        storage.barrier(&mut region, Barrier::Bytes).expect("no fault is planned");
+        storage.barrier(&region, Barrier::Bytes).expect("no fault is planned");
         assert_eq!((disk.epoch_count(), disk.log().len()), (5, 0));
         assert!(disk.epoch(0).is_none() && disk.epoch(3).is_none() && disk.epoch(5).is_none());
         assert_eq!(disk.epoch(4).expect("it goes on").end(), EpochEnd::Open);

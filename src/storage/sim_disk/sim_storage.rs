@@ -93,6 +93,8 @@ impl Readable for SimStorage {
 
     fn read_shown(&self, region: &Region, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         self.read_at(buffer, offset)?;
+        // A commit may be writing between the pages that are wanted: it does so under this lock.
+        let _disk = lock(&self.disk);
         // The page cache learns of stores at a call that may change them; the region has them at once.
         let shown = narrow(region.len().saturating_sub(offset).min(wide(buffer.len())));
         if shown > 0 {
@@ -123,7 +125,7 @@ impl Storage for SimStorage {
         })
     }
 
-    fn write_at(&mut self, region: &mut Region, parts: &[&[u8]], offset: u64) -> io::Result<()> {
+    fn write_at(&self, region: &Region, parts: &[&[u8]], offset: u64) -> io::Result<()> {
         self.access.check_write()?;
         let len = parts.iter().map(|part| part.len()).sum();
         let mut disk = lock(&self.disk);
@@ -145,7 +147,7 @@ impl Storage for SimStorage {
                 let at = offset + wide(done);
                 disk.put(at, part, sequence);
                 let visible = narrow(region.len().saturating_sub(at).min(wide(part.len())));
-                region.bytes_mut(if visible == 0 { 0 } else { at }, visible).copy_from_slice(&part[..visible]);
+                region.store(if visible == 0 { 0 } else { at }, &part[..visible]);
                 done += part.len();
             }
             fault.map_or(Ok(()), |fault| Err(fault.error))
@@ -188,7 +190,7 @@ impl Storage for SimStorage {
         })
     }
 
-    fn allocate(&mut self, offset: u64, len: u64) -> io::Result<()> {
+    fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
         self.access.check_write()?;
         lock(&self.disk).call(CallKind::Allocate, (offset, len), |disk, fault| {
             let total = disk.cache().len();
@@ -241,7 +243,7 @@ impl Storage for SimStorage {
         Ok(lock(&self.disk).space.has_holes())
     }
 
-    fn barrier(&mut self, region: &mut Region, barrier: Barrier) -> io::Result<()> {
+    fn barrier(&self, region: &Region, barrier: Barrier) -> io::Result<()> {
         self.access.check_write()?;
         let mut disk = lock(&self.disk);
         disk.notice_stores(region);

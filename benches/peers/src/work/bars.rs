@@ -10,7 +10,7 @@ use crate::suite::Suite;
 use crate::table::{Table, nanos, or_nothing, times};
 
 use super::durable::{self, overwriting};
-use super::{access, alloc, memory, open, sparse};
+use super::{access, alloc, memory, open, shared, sparse};
 
 const RUNS: usize = 3;
 
@@ -89,6 +89,7 @@ pub(crate) fn measure(suite: &Suite<'_>, report: &mut Report) -> Outcome<()> {
         bars.extend(iterating(&own.iterate(report)?));
         bars.extend(opening(&own.open(report)?));
         bars.extend(remembering(&own.memory(report)?));
+        bars.extend(sharing(&own.shared(report)?));
         runs.push(bars);
     }
     report.line("\n# Bars\n");
@@ -185,6 +186,15 @@ fn iterating(series: &[Series]) -> Vec<Bar> {
     let own = series.iter().filter(|one| one.name.starts_with(OWN));
     let all = own.map(|one| (one.name.clone(), one.median()));
     vec![Bar::worst("iterating, a page", 2e-9, nanos, all)]
+}
+
+fn sharing(measured: &shared::Measured) -> Vec<Bar> {
+    vec![
+        Bar::new("a shared pager: commits a second of 8 threads, over one", Bound::AtLeast(4.0), times, measured.group()),
+        Bar::new("a shared pager: a read in a guard, over one in a pager", Bound::AtMost(1.15), times, measured.reading()),
+        Bar::new("a shared pager: reads of two guards, over one", Bound::AtLeast(1.8), times, measured.scaling()),
+        Bar::new("a shared pager: a guard alone", Bound::AtMost(40e-9), nanos, measured.guard()),
+    ]
 }
 
 fn opening(measured: &open::Measured) -> Vec<Bar> {

@@ -8,5 +8,6 @@ pub(crate) mod durable;
 pub(crate) mod iterate;
 pub(crate) mod memory;
 pub(crate) mod open;
+pub(crate) mod shared;
 pub(crate) mod sparse;
 pub(crate) mod subpages;

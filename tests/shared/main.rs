@@ -1,0 +1,5 @@
+//! One pager for many threads.
+
+mod reentry;
+mod stress;
+mod transactions;
