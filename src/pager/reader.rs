@@ -19,8 +19,8 @@ pub const HEADER_LEN: usize = 128;
 
 /// The live state of a file with pages of `P` bytes: everything that can be read, and nothing that changes it.
 ///
-/// [`Pager`](crate::Pager) and [`ReadOnlyPager`](crate::ReadOnlyPager) deref to it. A [`Transaction`](crate::Transaction) does not: what it reads includes its own
-/// changes.
+/// [`Pager`](crate::Pager), [`ReadOnlyPager`](crate::ReadOnlyPager) and the [`ReadGuard`](crate::ReadGuard) of a shared one deref to
+/// it. A [`Transaction`](crate::Transaction) does not: what it reads includes its own changes.
 ///
 /// What is borrowed from it is looked at in place, without a copy. All of it is `Send + Sync`: any number of threads read
 /// at the same time.

@@ -190,8 +190,18 @@ fn iterating(series: &[Series]) -> Vec<Bar> {
 
 fn sharing(measured: &shared::Measured) -> Vec<Bar> {
     vec![
-        Bar::new("a shared pager: commits a second of 8 threads, over one", Bound::AtLeast(4.0), times, measured.group()),
-        Bar::new("a shared pager: a read in a guard, over one in a pager", Bound::AtMost(1.15), times, measured.reading()),
+        Bar::new(
+            "a shared pager: commits a second of 8 threads, over one",
+            Bound::AtLeast(4.0),
+            times,
+            measured.group(),
+        ),
+        Bar::new(
+            "a shared pager: a read in a guard, over one in a pager",
+            Bound::AtMost(1.15),
+            times,
+            measured.reading(),
+        ),
         Bar::new("a shared pager: reads of two guards, over one", Bound::AtLeast(1.8), times, measured.scaling()),
         Bar::new("a shared pager: a guard alone", Bound::AtMost(40e-9), nanos, measured.guard()),
     ]
