@@ -179,17 +179,21 @@ impl<'t> Turn<'t> {
         let mut state = lock(&turns.state);
         let mut group = self.group.take().expect("a closure ran in a group");
         let is_full = group.stage.staged_bytes() >= MOST_BYTES;
-        let lingers = joined && group.members < state.expected;
+        // Who lingers already does so for all who come, until that time: setting a clock for each of them takes longer than
+        // staging what they change.
+        let is_late = group.end.is_some_and(|end| Instant::now() >= end);
+        let lingers = joined && group.members < state.expected && !is_late;
         if is_full || (state.waiting == 0 && !lingers) {
             self.group = Some(group);
             drop(state);
             return Next::Commit(self);
         }
         let outcome = Arc::clone(&group.telling.0);
-        let next = if state.waiting > 0 {
+        let next = if state.waiting > 0 || group.end.is_some() {
             Next::Wait(outcome)
         } else {
-            let end = *group.end.get_or_insert_with(|| Instant::now() + (state.took / 2).min(LONGEST));
+            let end = Instant::now() + (state.took / 2).min(LONGEST);
+            group.end = Some(end);
             Next::Linger(outcome, end)
         };
         state.open = Some(group);
