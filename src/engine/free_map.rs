@@ -235,9 +235,7 @@ impl FreeMap {
             let first = index * PAGES_PER_LEAF;
             if leaf_start < leaf_end {
                 leaf.visit_free_runs(leaf_start - first..leaf_end - first, 1, |run| {
-                    if !run.is_empty() {
-                        push(first + run.start..first + run.end);
-                    }
+                    push(first + run.start..first + run.end);
                     false
                 });
             }

@@ -34,7 +34,7 @@ const ALL: u16 = PAGES_PER_LEAF as u16;
 const _: () = assert!(ALL as u64 == PAGES_PER_LEAF, "a run of a leaf has a length of 16 bits");
 
 /// Free runs that are long enough are compared up to this number; among so many there is one that wastes little.
-const MOST_COMPARED: usize = 64;
+const MOST_COMPARED: usize = 16;
 
 impl Default for Leaf {
     fn default() -> Self {
@@ -235,46 +235,47 @@ impl Leaf {
         let (mut best, mut compared): (Option<Range<u64>>, usize) = (None, 0);
         self.visit_free_runs(within, least, |run| {
             let len = run.end - run.start;
-            if len >= least {
-                compared += 1;
-                if best.as_ref().is_none_or(|best| len < best.end - best.start) {
-                    best = Some(run);
-                }
+            compared += 1;
+            if best.as_ref().is_none_or(|best| len < best.end - best.start) {
+                best = Some(run);
             }
             len == least || compared == MOST_COMPARED
         });
         best.map(|run| run.start)
     }
 
-    /// Calls `visit` with the free runs in `within`, ascending, until it says that it has seen enough. Runs shorter than
-    /// `least` that lie inside of one word may be left out.
+    /// Calls `visit` with the free runs in `within` of at least `least` pages, which is one or more, ascending, until it says that it
+    /// has seen enough.
     pub(super) fn visit_free_runs(&self, within: Range<u64>, least: u64, mut visit: impl FnMut(Range<u64>) -> bool) {
-        let mut start = None;
-        for word in within.start / WORD_BITS..within.end.div_ceil(WORD_BITS) {
-            let first = word * WORD_BITS;
-            let mut free = self.word_of_kind(to_index(word), PageKind::Free);
+        // Pages of the free run that reaches up to the word. Whether it ends there is not asked before it is known to be long
+        // enough: at random that would be a branch that nobody can foresee in each word.
+        let (mut open, mut next) = (0, to_index(within.start / WORD_BITS));
+        let end = to_index(within.end.div_ceil(WORD_BITS));
+        loop {
+            let word = if open == 0 { self.next_open_word(next) } else { Some(next) };
+            let Some(word) = word.filter(|word| *word < end) else { break };
+            next = word + 1;
+            let first = word as u64 * WORD_BITS;
+            let mut free = self.word_of_kind(word, PageKind::Free);
             free &= u64::MAX << within.start.saturating_sub(first);
             free &= u64::MAX >> (first + WORD_BITS).saturating_sub(within.end);
             if free == u64::MAX {
-                start.get_or_insert(first);
+                open += WORD_BITS;
                 continue;
             }
             let (head, tail) = (u64::from(free.trailing_ones()), u64::from(free.leading_ones()));
-            if head > 0 || start.is_some() {
-                let run = start.take().unwrap_or(first)..first + head;
-                if visit(run) {
-                    return;
-                }
+            if open + head >= least && visit(first - open..first + head) {
+                return;
             }
             // What is left touches neither end of the word.
             let inside = free & !(u64::MAX >> (WORD_BITS - 1 - head) >> 1) & u64::MAX >> tail;
-            if has_run(inside, least) && visit_word(first, inside, &mut visit) {
+            if has_run(inside, least) && visit_word(first, inside, least, &mut visit) {
                 return;
             }
-            start = (tail > 0).then(|| first + WORD_BITS - tail);
+            open = tail;
         }
-        if let Some(start) = start {
-            visit(start..within.end);
+        if open >= least {
+            visit(next as u64 * WORD_BITS - open..next as u64 * WORD_BITS);
         }
     }
 
@@ -298,12 +299,12 @@ fn has_run(word: u64, least: u64) -> bool {
     runs != 0
 }
 
-/// The runs of a word that begins at `first`. Says whether `visit` has seen enough.
-fn visit_word(first: u64, mut word: u64, visit: &mut impl FnMut(Range<u64>) -> bool) -> bool {
+/// The runs of at least `least` bits of a word that begins at `first`. Says whether `visit` has seen enough.
+fn visit_word(first: u64, mut word: u64, least: u64, visit: &mut impl FnMut(Range<u64>) -> bool) -> bool {
     while word != 0 {
         let start = word.trailing_zeros();
         let len = (word >> start).trailing_ones();
-        if visit(first + u64::from(start)..first + u64::from(start + len)) {
+        if u64::from(len) >= least && visit(first + u64::from(start)..first + u64::from(start + len)) {
             return true;
         }
         // A run that reaches the end of the word is not left for here, so the shift is defined.

@@ -65,6 +65,7 @@ fn run(arguments: &Arguments) -> Outcome<()> {
         What::Open => drop(suite.open(&mut report)?),
         What::Memory => drop(suite.memory(&mut report)?),
         What::Subpages => suite.subpages(&mut report)?,
+        What::Extents => drop(suite.extents(&mut report)?),
         What::Shared => drop(suite.shared(&mut report)?),
         What::Calls => suite.calls(&mut report)?,
         What::Bars => bars::measure(&suite, &mut report)?,
@@ -76,6 +77,7 @@ fn run(arguments: &Arguments) -> Outcome<()> {
             suite.open(&mut report)?;
             suite.memory(&mut report)?;
             suite.subpages(&mut report)?;
+            suite.extents(&mut report)?;
             suite.shared(&mut report)?;
             suite.calls(&mut report)?;
         }

@@ -38,6 +38,8 @@ pub(crate) enum What {
     Memory,
     /// Freeing and allocating sub-pages, against how many are live
     Subpages,
+    /// Allocating extents, against how full the file is
+    Extents,
     /// A pager of several threads: commits of eight, and reading through guards
     Shared,
     /// System calls of each operation, with `strace`

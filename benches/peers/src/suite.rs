@@ -8,7 +8,7 @@ use crate::report::Report;
 use crate::stores::Kind;
 use crate::work::access::Reads;
 use crate::work::open::Sizes;
-use crate::work::{access, alloc, calls, durable, iterate, memory, open, shared, subpages};
+use crate::work::{access, alloc, calls, durable, extents, iterate, memory, open, shared, subpages};
 
 /// Rounds if nothing else is said: a read is short, so there are more of them.
 const ROUNDS: usize = 11;
@@ -82,6 +82,10 @@ impl<'o> Suite<'o> {
 
     pub(crate) fn shared(&self, report: &mut Report) -> Outcome<shared::Measured> {
         shared::measure(&self.bench()?, report)
+    }
+
+    pub(crate) fn extents(&self, report: &mut Report) -> Outcome<Vec<extents::Measured>> {
+        extents::measure(&self.bench()?, report)
     }
 
     pub(crate) fn calls(&self, report: &mut Report) -> Outcome<()> {

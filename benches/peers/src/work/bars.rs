@@ -10,7 +10,7 @@ use crate::suite::Suite;
 use crate::table::{Table, nanos, or_nothing, times};
 
 use super::durable::{self, overwriting};
-use super::{access, alloc, memory, open, shared, sparse};
+use super::{access, alloc, extents, memory, open, shared, sparse};
 
 const RUNS: usize = 3;
 
@@ -90,6 +90,7 @@ pub(crate) fn measure(suite: &Suite<'_>, report: &mut Report) -> Outcome<()> {
         bars.extend(opening(&own.open(report)?));
         bars.extend(remembering(&own.memory(report)?));
         bars.extend(sharing(&own.shared(report)?));
+        bars.push(extending(&own.extents(report)?));
         runs.push(bars);
     }
     report.line("\n# Bars\n");
@@ -186,6 +187,10 @@ fn iterating(series: &[Series]) -> Vec<Bar> {
     let own = series.iter().filter(|one| one.name.starts_with(OWN));
     let all = own.map(|one| (one.name.clone(), one.median()));
     vec![Bar::worst("iterating, a page", 2e-9, nanos, all)]
+}
+
+fn extending(measured: &[extents::Measured]) -> Bar {
+    Bar::worst("allocating an extent, at any fill", 1e-6, nanos, measured.iter().flat_map(extents::Measured::calls))
 }
 
 fn sharing(measured: &shared::Measured) -> Vec<Bar> {

@@ -5,6 +5,7 @@ pub(crate) mod alloc;
 pub(crate) mod bars;
 pub(crate) mod calls;
 pub(crate) mod durable;
+pub(crate) mod extents;
 pub(crate) mod iterate;
 pub(crate) mod memory;
 pub(crate) mod open;
