@@ -253,6 +253,7 @@ impl Engine {
         match stage.content(Owned::Page(page)) {
             Some(Content::Bytes(buffer)) => Ok(buffer.as_bytes()),
             Some(Content::Zeros) => Ok(self.zero_page()),
+            Some(Content::Moved(from)) => Ok(self.page_bytes(*from)),
             None if self.is_fresh(page) => Ok(self.zero_page()),
             Some(Content::Placed) | None => Ok(self.page_bytes(page)),
         }
@@ -269,7 +270,7 @@ impl Engine {
         match stage.content(Owned::Protected(index)) {
             Some(Content::Bytes(buffer)) => Ok(buffer.as_bytes()),
             Some(Content::Zeros) => Ok(self.zero_page()),
-            Some(Content::Placed) | None => self.twin_content(kind, index),
+            Some(Content::Placed | Content::Moved(_)) | None => self.twin_content(kind, index),
         }
     }
 

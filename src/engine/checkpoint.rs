@@ -52,7 +52,8 @@ impl dyn Holder + '_ {
             RegularList::BehindBarrier
         } else {
             let all = regular.fresh.iter().chain(&regular.overwritten);
-            let mut rows: Vec<(u64, u64)> = all.map(|(page, bytes)| (*page, engine.key.checksum(bytes))).collect();
+            let mut rows: Vec<(u64, u64)> =
+                all.map(|(page, source)| (*page, engine.key.checksum(engine.source(*source)))).collect();
             rows.sort_unstable();
             RegularList::Listed(rows)
         };

@@ -236,14 +236,14 @@ impl dyn Holder + '_ {
 
     /// Pages that are overwritten can be viewed as soon as nobody is alone.
     pub(super) fn write_pages(&mut self, pages: &RegularPages<'_>) -> Result<()> {
-        self.engine().write_sorted(pages.fresh.iter().copied())?;
+        self.engine().write_regular(&pages.fresh)?;
         if pages.overwritten.is_empty() {
             return Ok(());
         }
         self.with_alone(|engine| {
             // From the first byte on neither the old nor the new content is sure to be there.
             engine.set_poisoned(!is_planted(Mistake::OverwriteDoesNotPoison));
-            engine.write_sorted(pages.overwritten.iter().copied())
+            engine.write_regular(&pages.overwritten)
         })
     }
 }
@@ -320,7 +320,11 @@ impl Engine {
         }
     }
 
-    pub(super) fn write_sorted<'p>(&self, mut pages: impl Iterator<Item = PageWrite<'p>>) -> Result<()> {
+    fn write_regular(&self, pages: &[PageWrite<'_>]) -> Result<()> {
+        self.write_sorted(pages.iter().map(|(page, source)| (*page, self.source(*source))))
+    }
+
+    pub(super) fn write_sorted<'p>(&self, mut pages: impl Iterator<Item = (u64, &'p [u8])>) -> Result<()> {
         let mut window = Window::new(&*self.storage, &self.region);
         let pushed = pages.try_for_each(|(page, bytes)| window.push(self.geometry.offset(page), Bytes::Page(bytes)));
         pushed.and_then(|()| window.write()).map_err(|source| self.io_error("write", source))

@@ -130,13 +130,17 @@ impl Engine {
             }
             before = page;
         };
-        let content = PageBuffer::copy_of(self.staged_page(stage, from)?);
         let Some(to) = stage.state.take_page(self.geometry, 0, PageKind::Regular) else { return Ok(None) };
         if to >= end {
             stage.state.release(to, PageKind::Regular);
             return Ok(None);
         }
-        if let Err(error) = stage.contents_mut([Owned::Page(to)], |_| Ok(content.clone())) {
+        if stage.move_page(&self.live, from, to) {
+            return Ok(Some((from, to)));
+        }
+        let copied = self.staged_page(stage, from).map(PageBuffer::copy_of);
+        let staged = copied.and_then(|copy| stage.contents_mut([Owned::Page(to)], |_| Ok(copy.clone())).map(drop));
+        if let Err(error) = staged {
             stage.state.release(to, PageKind::Regular);
             return Err(error);
         }

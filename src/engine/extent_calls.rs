@@ -163,7 +163,7 @@ impl Engine {
         match stage.content(Owned::Extent(index)) {
             Some(Content::Bytes(buffer)) => Ok(buffer.as_bytes()),
             Some(Content::Placed) => Ok(self.bytes_of(&pages)),
-            Some(Content::Zeros) => unreachable!("zeros that nobody has looked at are those of protected pages"),
+            Some(Content::Zeros | Content::Moved(_)) => unreachable!("that is what other pages hold"),
             None if self.live_part(index, &pages) == pages => Ok(self.bytes_of(&pages)),
             None => Err(Error::Unwritten { id: index.saturating_add(1) }),
         }

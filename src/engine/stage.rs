@@ -61,6 +61,8 @@ pub(super) enum Content {
     Bytes(PageBuffer),
     /// What its pages hold already: an extent that was moved.
     Placed,
+    /// What this page of the live state holds, which the same commit frees: a regular page that was moved. It takes no memory.
+    Moved(u64),
 }
 
 /// A point to which a transaction can be rolled back.
@@ -235,6 +237,19 @@ impl Stage {
         self.contents.insert(Owned::Extent(index), Content::Placed);
     }
 
+    /// Has a page that was taken just now hold what a page of the live state does, which is freed. Says whether that is enough: what
+    /// is staged, or fresh, has to be copied.
+    pub(super) fn move_page(&mut self, live: &State, from: u64, to: u64) -> bool {
+        let is_live =
+            live.kind(self.geometry, from) == PageKind::Regular && !self.contents.contains_key(&Owned::Page(from));
+        if is_live {
+            self.remember(Owned::Page(to));
+            self.contents.insert(Owned::Page(to), Content::Moved(from));
+            self.free_page(live, from);
+        }
+        is_live
+    }
+
     /// Frees a page of the engine's that a twin has left.
     pub(super) fn give_up(&mut self, page: u64) {
         self.push_freed(Owned::Copy(page));
@@ -264,6 +279,7 @@ impl Stage {
             match self.contents.get(&owned) {
                 Some(Content::Bytes(_)) => {}
                 Some(Content::Zeros) => made.push((owned, PageBuffer::zeroed(self.geometry.page_len()))),
+                Some(Content::Moved(from)) => made.push((owned, start(Owned::Page(*from))?)),
                 Some(Content::Placed) | None => made.push((owned, start(owned)?)),
             }
         }
@@ -354,7 +370,7 @@ impl Stage {
         self.savepoints.clear();
         let bytes = self.contents.values().map(|content| match content {
             Content::Bytes(buffer) => buffer.len() as u64,
-            Content::Zeros | Content::Placed => 0,
+            Content::Zeros | Content::Placed | Content::Moved(_) => 0,
         });
         self.staged_bytes = bytes.sum();
     }

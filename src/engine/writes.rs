@@ -10,7 +10,15 @@ use super::state::State;
 use super::twin_table::turned_over;
 
 /// A page, and what is written there.
-pub(super) type PageWrite<'p> = (u64, &'p [u8]);
+pub(super) type PageWrite<'p> = (u64, Source<'p>);
+
+/// Where what is written comes from.
+#[derive(Clone, Copy)]
+pub(super) enum Source<'p> {
+    Staged(&'p [u8]),
+    /// A page of the live state that the commit frees: nothing writes there before it is turned over.
+    Page(u64),
+}
 
 /// A copy of a protected page that is to be written.
 pub(super) struct CopyWrite<'p> {
@@ -70,7 +78,7 @@ impl Engine {
             let (bytes, checksum) = match content {
                 Content::Bytes(buffer) => (buffer.as_bytes(), self.key.checksum(buffer.as_bytes())),
                 Content::Zeros => (zeros, *checksum_of_zeros.get_or_insert_with(|| self.key.checksum(zeros))),
-                Content::Placed => unreachable!("extents are what is placed without being turned over"),
+                Content::Placed | Content::Moved(_) => unreachable!("twins are moved by being turned over"),
             };
             let entry = state.directory.get(index);
             let (turned, page) = turned_over(&entry, state.generation, checksum);
@@ -92,7 +100,14 @@ impl Engine {
     pub(super) fn regular_pages<'p>(&self, state: &State, contents: &'p BTreeMap<Owned, Content>) -> RegularPages<'p> {
         let mut regular = RegularPages::default();
         for (owned, content) in contents {
-            let Content::Bytes(buffer) = content else { continue };
+            let buffer = match (owned, content) {
+                (_, Content::Bytes(buffer)) => buffer,
+                (Owned::Page(page), Content::Moved(from)) => {
+                    regular.fresh.push((*page, Source::Page(*from)));
+                    continue;
+                }
+                _ => continue,
+            };
             let (first, kind) = match owned {
                 Owned::Page(page) => (*page, PageKind::Regular),
                 Owned::Extent(index) => {
@@ -105,9 +120,16 @@ impl Engine {
             for (page, bytes) in (first..).zip(buffer.as_bytes().chunks(self.geometry.page_len())) {
                 let is_live = self.live.kind(self.geometry, page) == kind;
                 let list = if is_live { &mut regular.overwritten } else { &mut regular.fresh };
-                list.push((page, bytes));
+                list.push((page, Source::Staged(bytes)));
             }
         }
         regular
+    }
+
+    pub(super) fn source<'s>(&'s self, source: Source<'s>) -> &'s [u8] {
+        match source {
+            Source::Staged(bytes) => bytes,
+            Source::Page(page) => self.page_bytes(page),
+        }
     }
 }

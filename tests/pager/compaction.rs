@@ -333,3 +333,41 @@ fn a_caller_may_go_back_to_savepoints_of_its_own() {
     left.protected.insert(note, moves.len() as u64);
     assert_holds(&pager, &left);
 }
+
+#[test]
+fn a_page_that_moved_can_be_read_changed_and_freed_at_its_new_place_in_the_same_commit() {
+    let disk = SimDisk::new();
+    let mut pager = PagerOptions::new().create_on::<P>(&disk).unwrap();
+    let ids = pager.alloc_bulk(100).unwrap();
+    for id in &ids {
+        pager.page_mut(*id).unwrap().fill(u8::try_from(id.to_u64() % 251).unwrap());
+    }
+    pager.free_bulk(&ids[..90]).unwrap();
+    let mut places = Vec::new();
+    pager
+        .compact(u64::MAX, |tx, from, to| {
+            let fill = u8::try_from(from.to_u64() % 251).unwrap();
+            assert!(tx.page(to)?.iter().all(|byte| *byte == fill), "it shows at its new place");
+            assert!(tx.page(from).is_err() && tx.overwrite(from).is_err(), "and is gone from the old one");
+            match from.to_u64() % 3 {
+                0 => tx.page_mut(to)?[0] ^= 0xff,
+                1 => return tx.free(to),
+                _ => {}
+            }
+            let savepoint = tx.savepoint();
+            tx.page_mut(to)?.fill(0);
+            tx.rollback_to(&savepoint)?;
+            places.push((from, to));
+            Ok::<(), Error>(())
+        })
+        .unwrap();
+    pager.close().unwrap();
+    let pager = PagerOptions::new().open_on::<P>(&disk).unwrap();
+    for (from, to) in places {
+        let fill = u8::try_from(from.to_u64() % 251).unwrap();
+        let first = if from.to_u64() % 3 == 0 { fill ^ 0xff } else { fill };
+        let page = pager.page(to).unwrap();
+        assert!(page[0] == first && page[1..].iter().all(|byte| *byte == fill), "{from} at {to}");
+    }
+    assert_eq!(pager.check(), []);
+}
