@@ -23,7 +23,7 @@ use diptych::{
 const P: usize = 4096;
 const BLOCK: u64 = 4096;
 
-const ALL: [Mistake; 56] = [
+const ALL: [Mistake; 58] = [
     Mistake::FirstBarrierDropped,
     Mistake::SecondBarrierDropped,
     Mistake::SlotWrittenBeforeTheBarrier,
@@ -38,6 +38,8 @@ const ALL: [Mistake; 56] = [
     Mistake::OneSlotOnly,
     Mistake::SlotByParity,
     Mistake::PageReusedByTheCommitThatFreesIt,
+    Mistake::TailOfAnExtentReusedByItsCommit,
+    Mistake::MovedExtentNotOrdered,
     Mistake::PlacedOnPagesThatThisCommitFrees,
     Mistake::ManyRegularPagesWithoutABarrier,
     Mistake::TotalNamedBeforeTheLengthIsSynced,
@@ -104,7 +106,8 @@ impl Watch {
 
 fn sequences() -> Vec<(&'static str, Vec<Operation>)> {
     use Operation::{
-        Alloc, AllocBulk, AllocProtectedBulk, Free, PunchHoles, Reopen, Store, Sync, Transaction, WriteProtected,
+        Alloc, AllocBulk, AllocProtectedBulk, Compact, Free, FreeBulk, PunchHoles, Reopen, Store, Sync, Transaction,
+        WriteProtected,
     };
     let commit = |steps: Vec<Step>| Transaction(steps, End::Commit);
     let mut many: Vec<Step> = (0..6).map(|_| Step::FreeProtected(0)).collect();
@@ -140,6 +143,22 @@ fn sequences() -> Vec<(&'static str, Vec<Operation>)> {
         ("write a protected page twice", vec![WriteProtected(1, 0x5d), WriteProtected(1, 0x5e)]),
         ("free, alloc and write", vec![Free(0), commit(vec![Step::Alloc, Step::Write(0, 0x5f)])]),
         ("alloc and write, sync", vec![commit(vec![Step::Alloc, Step::Write(255, 7)]), Sync]),
+        (
+            "make an extent shorter and allocate another",
+            vec![
+                commit(vec![Step::AllocExtent(6), Step::WriteExtent(0, 0x62)]),
+                commit(vec![Step::ShortenExtent(0, 2), Step::AllocExtent(4), Step::WriteExtent(1, 0x63)]),
+            ],
+        ),
+        (
+            "move an extent",
+            vec![
+                AllocBulk(30),
+                commit(vec![Step::AllocExtent(4), Step::WriteExtent(0, 0x64)]),
+                FreeBulk(0, 30),
+                Compact(40),
+            ],
+        ),
         ("store, sync, free, punch", vec![Store(0, 0x60), Sync, Free(0), PunchHoles]),
     ]
 }
