@@ -258,8 +258,10 @@ pub fn compare_after_failure<const P: usize>(
 /// The table of sub-pages: which are live, what they hold, that it agrees with itself, and that nobody else has pages of
 /// tables. One that may be `spoilt` may say that it is.
 fn compare_table<const P: usize>(pager: &Pager<P>, model: &Model, spoilt: &dyn Fn(u64) -> bool) {
+    let of_extents = model.extents.values().map(|pages| pages.len() as u64);
+    let others = model.foreign_pages + of_extents.sum::<u64>();
     let Some(table) = &model.table else {
-        return assert_eq!(pager.table_owned_page_count(), model.foreign_pages, "pages of no table");
+        return assert_eq!(pager.table_owned_page_count(), others, "pages of no table");
     };
     let compared = || -> diptych::Result<()> {
         let view = pager.sub_pages(table_id::<P>(table))?;
@@ -270,7 +272,7 @@ fn compare_table<const P: usize>(pager: &Pager<P>, model: &Model, spoilt: &dyn F
             let content = view.page(sub_page(*id))?;
             assert!(is_filled(&content[..], *fill), "sub-page {id} does not hold {fill:#x}");
         }
-        let owned = model.foreign_pages + 2 * view.page_count()?;
+        let owned = others + 2 * view.page_count()?;
         assert_eq!(pager.table_owned_page_count(), owned, "pages of the table");
         Ok(())
     };

@@ -10,7 +10,7 @@ use crashlab::audit::audit;
 use crashlab::lab::Lab;
 use crashlab::model::{Model, Regular};
 use crashlab::operation::Operation;
-use diptych::{Block, Error, PageId, Pager, PagerOptions, ProtectedPageId, Result, SimDisk, SimImage};
+use diptych::{Block, Error, ExtentId, PageId, Pager, PagerOptions, ProtectedPageId, Result, SimDisk, SimImage};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Opens a file of any bytes, and goes on with it if it opens.
@@ -165,9 +165,18 @@ pub fn take_over<const P: usize>(pager: &mut Pager<P>) -> Result<Model> {
         pager.page_mut(PageId::from_u64(id).expect("it was listed"))?.fill(fill);
         model.regular.insert(id, Regular::settled(fill));
     }
+    let extents: Vec<ExtentId<P>> = pager.iter_allocated_extents().collect();
+    for id in extents {
+        let fill = fill_of(id.to_u64());
+        let content = pager.extent_mut(id)?;
+        content.fill(fill);
+        let pages = vec![Regular::settled(fill); content.len() / P];
+        model.extents.insert(id.to_u64(), pages);
+    }
     pager.sync()?;
     model.generation = pager.generation().to_u64();
-    model.foreign_pages = pager.table_owned_page_count();
+    let of_extents: usize = model.extents.values().map(Vec::len).sum();
+    model.foreign_pages = pager.table_owned_page_count() - of_extents as u64;
     Ok(model)
 }
 

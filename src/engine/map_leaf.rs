@@ -30,8 +30,8 @@ pub(super) struct Leaf {
 }
 
 /// Pages of a leaf, as long as a run in it can be.
-const ALL: u16 = PAGES_PER_LEAF as u16;
-const _: () = assert!(ALL as u64 == PAGES_PER_LEAF, "a run of a leaf has a length of 16 bits");
+const ALL: u16 = 16_128;
+const _: () = assert!(ALL as u64 == PAGES_PER_LEAF, "no run of a leaf is longer than the leaf");
 
 /// Free runs that are long enough are compared up to this number; among so many there is one that wastes little.
 const MOST_COMPARED: usize = 16;

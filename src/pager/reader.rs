@@ -95,7 +95,7 @@ impl<const P: usize> PageReader<P> {
         self.engine.live().counts().protected
     }
 
-    /// Pages of the file that tables own, each kept twice.
+    /// Pages of the file that are owned by tables, each of them kept twice, and by extents.
     #[must_use]
     pub fn table_owned_page_count(&self) -> u64 {
         self.engine.live().counts().table_owned

@@ -158,7 +158,7 @@ fn run(mut pager: Pager<P>, disk: &SimDisk, twin: &mut Twin, step: &Step) -> Pag
             let (kept, savepoint) = (gone.clone(), tx.savepoint());
             rest.iter().for_each(|step| run_in(&mut tx, &mut gone, &mut fresh, step));
             tx.rollback_to(&savepoint).unwrap();
-            if before.to_u64() % 2 == 0 {
+            if before.to_u64().is_multiple_of(2) {
                 tx.commit().unwrap();
                 *twin = kept;
             }

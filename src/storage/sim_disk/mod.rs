@@ -518,8 +518,8 @@ mod tests {
     #[test]
     fn what_is_punched_reads_as_zeros_and_may_come_back_until_a_barrier_passes() {
         let (disk, mut storage, mut region) = opened(16_384);
-        storage.write_at(&mut region, &[&[1; 16_384]], 0).expect("it fits");
-        storage.barrier(&mut region, Barrier::Bytes).expect("no fault is planned");
+        storage.write_at(&region, &[&[1; 16_384]], 0).expect("it fits");
+        storage.barrier(&region, Barrier::Bytes).expect("no fault is planned");
         assert!(storage.can_punch().expect("no fault is planned"));
         assert_eq!(storage.punch(&mut region, 4096, 8192).expect("no fault is planned"), 8192);
         assert!(storage.has_holes().expect("known"));
@@ -528,7 +528,7 @@ mod tests {
         assert_eq!(seen(disk.cached_image()), [1, 0, 0, 1]);
         assert_eq!(seen(disk.durable_image()), [1, 1, 1, 1]);
         assert_eq!(seen(disk.crash_now(|sector| sector == 8)), [1, 0, 1, 1]);
-        storage.barrier(&mut region, Barrier::Bytes).expect("no fault is planned");
+        storage.barrier(&region, Barrier::Bytes).expect("no fault is planned");
         assert_eq!(seen(disk.durable_image()), [1, 0, 0, 1]);
     }
 
