@@ -93,6 +93,7 @@ fn start(plan: &Plan<'_>) -> Result<(Index, Position, Option<&'static str>)> {
         Err(Error::Pager(diptych::Error::FormatVersion { .. })) => {
             return replace(plan, "its file has another format version");
         }
+        Err(Error::Version { .. }) => return replace(plan, "it is of another version of this program"),
         opened => opened?,
     };
     let rows = index.files()?;

@@ -24,6 +24,9 @@ pub(crate) enum Error {
     #[error("{} holds something that is not a word index; it is left alone", path.display())]
     NotAnIndex { path: PathBuf },
 
+    #[error("{} is a word index of version {found}, this program reads version {expected}; building replaces it", path.display())]
+    Version { path: PathBuf, expected: char, found: char },
+
     #[error(transparent)]
     Pager(#[from] diptych::Error),
 
@@ -31,7 +34,7 @@ pub(crate) enum Error {
     #[error("node {node}: {field} is wrong")]
     Node { node: u64, field: &'static str },
 
-    /// A regular page is not verified by the pager.
+    /// The pager does not verify what an extent holds.
     #[error("postings of `{word}`: {field} is wrong")]
     Postings { word: String, field: &'static str },
 

@@ -2,14 +2,16 @@
 //!
 //! | offset | size | field of the application header                  |
 //! |-------:|-----:|--------------------------------------------------|
-//! |      0 |    8 | magic                                            |
+//! |      0 |    7 | magic                                            |
+//! |      7 |    1 | version of all that is described here, a digit   |
 //! |      8 |    8 | root of the tree of words, 0 before the first    |
 //! |     16 |    8 | root of the tree of files, 0 before the first    |
 //! |     24 |    8 | count of words                                   |
 //! |     32 |    8 | count of postings                                |
-//! |     40 |    4 | count of files                                   |
+//! |     40 |    8 | table of sub-pages, 0 before the first file      |
+//! |     48 |    4 | count of files                                   |
 //!
-//! A key of the tree of words is a word; its value is a [list](crate::list). A key of the tree of files is the number of the
+//! A key of the tree of words is a word; its value says where its [list](crate::list) is. A key of the tree of files is the number of the
 //! file, big-endian, so that the files stand in the order in which they were taken; its value is:
 //!
 //! | offset | size | field                                                |
@@ -24,25 +26,27 @@
 
 use std::path::{Path, PathBuf};
 
-use diptych::PagerOptions;
+use diptych::{Compaction, PagerOptions};
 
 use crate::error::{Error, Result};
 use crate::input::{Part, Progress};
 use crate::list::PostingList;
 use crate::node::MAX_CELL_LEN;
-use crate::pages::{NodeId, PAGE_LEN, Pager};
+use crate::pages::{NodeId, PAGE_LEN, Pager, TableId};
 use crate::postings::Posting;
 use crate::tree::Tree;
 
-const MAGIC: u64 = u64::from_le_bytes(*b"WORDIDX1");
-const HEADER_LEN: usize = 44;
+const MAGIC: [u8; 7] = *b"WORDIDX";
+const VERSION: u8 = b'2';
+const HEADER_LEN: usize = 52;
 const ROW_HEAD_LEN: usize = 21;
 const FILE_KEY_LEN: usize = 4;
 
 /// The longest path.
 pub(crate) const MAX_PATH_LEN: usize = MAX_CELL_LEN - ROW_HEAD_LEN - FILE_KEY_LEN;
 
-/// More than any part of a text stages; what needs more is an error and not the end of the machine's memory.
+/// More than any part of a text stages, and the lists that it copies; what needs more is an error and not the end of the machine's
+/// memory.
 const MAX_STAGED_BYTES: u64 = 2 << 30;
 
 /// What the application header says.
@@ -52,34 +56,53 @@ pub(crate) struct Root {
     pub(crate) files: Tree,
     pub(crate) word_count: u64,
     pub(crate) posting_count: u64,
+    pub(crate) table: Option<TableId>,
     pub(crate) file_count: u32,
 }
 
 impl Root {
-    pub(crate) fn encode(&self) -> [u8; HEADER_LEN] {
+    fn encode(&self) -> [u8; HEADER_LEN] {
         let mut header = [0; HEADER_LEN];
         let root = |tree: Tree| tree.root.map_or(0, NodeId::to_u64);
-        let fields = [MAGIC, root(self.words), root(self.files), self.word_count, self.posting_count];
-        let (head, count) = header.split_at_mut(8 * fields.len());
-        for (bytes, field) in head.chunks_exact_mut(8).zip(fields) {
+        let table = self.table.map_or(0, TableId::to_u64);
+        let fields = [root(self.words), root(self.files), self.word_count, self.posting_count, table];
+        let (magic, rest) = header.split_at_mut(8);
+        let (numbers, count) = rest.split_at_mut(8 * fields.len());
+        magic[..7].copy_from_slice(&MAGIC);
+        magic[7] = VERSION;
+        for (bytes, field) in numbers.chunks_exact_mut(8).zip(fields) {
             bytes.copy_from_slice(&field.to_le_bytes());
         }
         count.copy_from_slice(&self.file_count.to_le_bytes());
         header
     }
 
-    /// `None` where the header is that of something else.
-    fn decode(header: &[u8]) -> Option<Self> {
+    fn decode(header: &[u8], path: &Path) -> Result<Self> {
         let (fields, rest) = header.as_chunks::<8>();
-        let [magic, words, files, word_count, posting_count, last, ..] = fields else { return None };
         debug_assert!(rest.is_empty(), "the header has 128 bytes");
+        let [[magic @ .., version], words, files, word_count, posting_count, table, [last @ .., _, _, _, _], ..] =
+            fields
+        else {
+            unreachable!("the header has 128 bytes");
+        };
+        if *magic != MAGIC {
+            return Err(Error::NotAnIndex { path: path.to_path_buf() });
+        }
+        if *version != VERSION {
+            return Err(Error::Version {
+                path: path.to_path_buf(),
+                expected: VERSION.into(),
+                found: (*version).into(),
+            });
+        }
         let tree = |root: &[u8; 8]| Tree { root: NodeId::from_u64(u64::from_le_bytes(*root)) };
-        (u64::from_le_bytes(*magic) == MAGIC).then_some(Root {
+        Ok(Root {
             words: tree(words),
             files: tree(files),
             word_count: u64::from_le_bytes(*word_count),
             posting_count: u64::from_le_bytes(*posting_count),
-            file_count: u32::from_le_bytes(*last.first_chunk()?),
+            table: TableId::from_u64(u64::from_le_bytes(*table)),
+            file_count: u32::from_le_bytes(*last),
         })
     }
 }
@@ -136,10 +159,17 @@ impl Index {
         let pager: Pager = options().open(path)?;
         let is_new = pager.header().iter().all(|byte| *byte == 0)
             && pager.allocated_page_count() == 0
-            && pager.allocated_protected_page_count() == 0;
-        let root = if is_new { Some(Root::default()) } else { Root::decode(pager.header()) };
-        let root = root.ok_or_else(|| Error::NotAnIndex { path: path.to_path_buf() })?;
+            && pager.allocated_protected_page_count() == 0
+            && pager.table_owned_page_count() == 0;
+        let root = if is_new { Root::default() } else { Root::decode(pager.header(), path)? };
         Ok(Index { path: path.to_path_buf(), pager, root })
+    }
+
+    /// Moves pages to the front of the file, and cuts off what is free at its end. What is named in the index moves by itself: nodes,
+    /// sub-pages and extents keep their ids. Returns what was moved, and how many pages the file is shorter.
+    pub(crate) fn compact(&mut self) -> Result<(Compaction, u64)> {
+        let moved = self.pager.compact(u64::MAX, |_, from, _| Err(Error::Difference(format!("{from} is nobody's"))))?;
+        Ok((moved, self.pager.shrink()?))
     }
 
     /// Syncs and closes the file.
@@ -165,9 +195,9 @@ impl Index {
 
     /// Where a word occurs. `word` is in lower case.
     pub(crate) fn postings(&self, word: &str) -> Result<Vec<Posting>> {
-        match self.root.words.get(&self.pager, word.as_bytes())? {
-            Some(value) => Ok(PostingList::of_value(word, value)?.read(&self.pager, word)?.0),
-            None => Ok(Vec::new()),
+        match (self.root.words.get(&self.pager, word.as_bytes())?, self.root.table) {
+            (Some(value), Some(table)) => PostingList::of_value(word, value)?.read(&self.pager, table, word),
+            _ => Ok(Vec::new()),
         }
     }
 
@@ -175,19 +205,26 @@ impl Index {
     pub(crate) fn add(&mut self, number: u32, path: &str, part: Part, before_commit: impl FnOnce()) -> Result<()> {
         let mut root = self.root;
         let mut tx = self.pager.transaction()?;
+        let table = match root.table {
+            Some(table) => table,
+            None => *root.table.insert(tx.create_sub_page_table()?),
+        };
         let mut words: Vec<(String, Vec<u32>)> = part.lines_of.into_iter().collect();
         words.sort_unstable();
         for (word, lines) in words {
-            let mut list = match root.words.get(&tx, word.as_bytes())? {
-                Some(value) => PostingList::of_value(&word, value)?,
-                None => {
-                    root.word_count += 1;
-                    PostingList::default()
-                }
+            let known = root.words.get(&tx, word.as_bytes())?;
+            let known = known.map(|value| PostingList::of_value(&word, value)).transpose()?;
+            let is_new = known.is_none();
+            let mut list = match known {
+                Some(list) => list,
+                None => PostingList::create(&mut tx, table)?,
             };
+            root.word_count += u64::from(is_new);
             root.posting_count += lines.len() as u64;
-            list.append(&mut tx, &word, lines.into_iter().map(|line| Posting { file: number, line }))?;
-            root.words.put(&mut tx, word.as_bytes(), &list.to_value())?;
+            let new = lines.into_iter().map(|line| Posting { file: number, line });
+            if list.append(&mut tx, table, &word, new)? || is_new {
+                root.words.put(&mut tx, word.as_bytes(), &list.to_value())?;
+            }
         }
         let row = FileRow { path: path.to_owned(), progress: part.progress };
         root.files.put(&mut tx, &number.to_be_bytes(), &row.encode())?;

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::words::WordScanner;
 
 /// A file with more text than this, or with more different words, is read in several parts, which end at ends of lines. That
-/// bounds the memory of a transaction whatever is indexed: a word changes one leaf, and one page of its list.
+/// bounds the memory of a transaction whatever is indexed, but for long lists that it copies to longer extents.
 const PART_LEN: u64 = 8 << 20;
 const PART_WORDS: usize = 1 << 17;
 

@@ -1,197 +1,160 @@
-//! The posting list of a word: a chain of regular pages, and a tail in the word's leaf.
+//! The posting list of a word: a sub-page, and extents where it is long.
 //!
 //! ```text
-//!   leaf of the tree (protected)          regular pages
-//!   word ─▶ newest page, postings in the ──▶ page ──▶ page ──▶ page, oldest
-//!           chain, tail: newest postings
+//!   leaf of the tree              table of sub-pages
+//!   word ─▶ sub-page ──────────────▶ newest postings
+//!           extents, oldest first ─▶ ████████████████  ██████  ██
 //! ```
 //!
-//! A regular page that is older than the transaction would be overwritten in place, and a power cut could leave half of that. So
-//! no page of a chain is ever changed: new postings go to the tail, which is in a protected page, and when the tail is
-//! full it goes to fresh pages, which appear with the commit or not at all. The newest page of the chain is replaced
-//! on that occasion if it has room: its postings are copied, and it is freed. A word that occurs in few places takes no page.
+//! A list that fits into its sub-page is in it. It changes with the transaction, all of it or nothing, and the leaf, which names the
+//! sub-page, stays as it is. When the sub-page is full, what it holds goes to an extent, and it takes what comes next.
 //!
-//! The value of a word is two [numbers](crate::postings), the newest page (0 for none) and the count of postings in the
-//! chain, and the postings of the tail. A page of a chain:
+//! An extent that is older than the transaction would be overwritten in place, and a power cut could leave half of that. So none
+//! is ever changed: postings go to a new one, which appears with the commit or not at all. It takes in the extents before it
+//! that are not twice as long as itself, and these are freed in the same transaction. So each extent of a list is at least
+//! twice as long as the next, there are few of them, and a posting is copied once for each doubling of what it is in.
 //!
-//! | offset | size | field                           |
-//! |-------:|-----:|---------------------------------|
-//! |      0 |    8 | page before, 0 in the oldest    |
-//! |      8 |    4 | count of postings               |
-//! |     12 |    4 | bytes of postings               |
-//! |     16 |      | postings                        |
+//! The value of a word is the [number](crate::postings) of its sub-page and, for each extent, its number and its count of
+//! postings. In an extent, postings begin at offset 0. A sub-page:
+//!
+//! | offset | size | field             |
+//! |-------:|-----:|-------------------|
+//! |      0 |    1 | count of postings |
+//! |      1 |      | postings          |
 
 use crate::error::{Error, Result};
-use crate::pages::{ChainId, PAGE_LEN, Pages, Transaction};
-use crate::postings::{Encoder, MAX_POSTING_LEN, Posting, decode, put_number, take_number};
+use crate::pages::{LongId, PAGE_LEN, Pager, SUB_PAGE_LEN, ShortId, TableId, Transaction};
+use crate::postings::{Encoder, Posting, decode, put_number, take_number};
 
-const COUNT: usize = 8;
-const LEN: usize = 12;
-const POSTINGS: usize = 16;
+const _: () = assert!(SUB_PAGE_LEN / 2 <= 255, "a posting has two bytes, and a byte counts those of a sub-page");
 
-/// The longest tail. A longer one would waste fewer pages and make every leaf fuller.
-pub(crate) const MAX_TAIL_LEN: usize = 160;
-
-/// A page with less room than this stays as it is.
-const MIN_ROOM: usize = 512;
-
-/// The posting list of one word, as its leaf holds it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Where the posting list of one word is: what its leaf says.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PostingList {
-    newest: Option<ChainId>,
-    in_chain: u64,
-    tail: Vec<Posting>,
+    short: ShortId,
+    runs: Vec<Run>,
 }
 
-/// A page of a chain as it stands in the file.
-struct ChainPage {
-    before: Option<ChainId>,
-    postings: Vec<Posting>,
-    len: usize,
-}
-
-impl ChainPage {
-    /// `None` where the page holds something else.
-    fn read(bytes: &[u8]) -> Option<Self> {
-        let before = bytes.get(..COUNT)?.try_into().map(u64::from_le_bytes).ok()?;
-        let count = bytes.get(COUNT..LEN)?.try_into().map(u32::from_le_bytes).ok()?;
-        let len = bytes.get(LEN..POSTINGS)?.try_into().map(u32::from_le_bytes).ok()?;
-        let len = usize::try_from(len).ok()?;
-        let postings = decode(bytes.get(POSTINGS..)?.get(..len)?)?;
-        let is_whole = !postings.is_empty() && u32::try_from(postings.len()) == Ok(count);
-        is_whole.then_some(ChainPage { before: ChainId::from_u64(before), postings, len })
-    }
-
-    fn has_room(&self) -> bool {
-        self.len + MIN_ROOM <= PAGE_LEN - POSTINGS
-    }
+/// Postings in an extent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Run {
+    extent: LongId,
+    count: u64,
 }
 
 impl PostingList {
-    pub(crate) fn of_value(word: &str, mut value: &[u8]) -> Result<Self> {
-        let mut read = || {
-            let newest = ChainId::from_u64(take_number(&mut value)?);
-            let in_chain = take_number(&mut value)?;
-            Some(PostingList { newest, in_chain, tail: decode(value)? })
-        };
-        read().ok_or_else(|| wrong(word, "tail"))
+    /// An empty list.
+    pub(crate) fn create(tx: &mut Transaction<'_>, table: TableId) -> Result<Self> {
+        Ok(PostingList { short: tx.sub_pages(table)?.alloc()?, runs: Vec::new() })
     }
 
+    pub(crate) fn of_value(word: &str, mut value: &[u8]) -> Result<Self> {
+        let mut read = || {
+            let short = ShortId::from_u64(take_number(&mut value)?)?;
+            let mut runs = Vec::new();
+            while !value.is_empty() {
+                let extent = LongId::from_u64(take_number(&mut value)?)?;
+                runs.push(Run { extent, count: take_number(&mut value)? });
+            }
+            Some(PostingList { short, runs })
+        };
+        read().ok_or_else(|| wrong(word, "place"))
+    }
+
+    /// Each extent is at least twice as long as the next, so there are fewer than 40, and a cell has room for more.
     pub(crate) fn to_value(&self) -> Vec<u8> {
-        let mut value = Vec::with_capacity(MAX_TAIL_LEN);
-        put_number(&mut value, self.newest.map_or(0, ChainId::to_u64));
-        put_number(&mut value, self.in_chain);
-        value.extend_from_slice(&Encoder::of(&self.tail).bytes);
+        let mut value = Vec::new();
+        put_number(&mut value, self.short.to_u64());
+        for run in &self.runs {
+            put_number(&mut value, run.extent.to_u64());
+            put_number(&mut value, run.count);
+        }
         value
     }
 
-    /// Adds postings, which lie behind all that are there.
+    pub(crate) fn short(&self) -> ShortId {
+        self.short
+    }
+
+    pub(crate) fn extents(&self) -> impl Iterator<Item = LongId> {
+        self.runs.iter().map(|run| run.extent)
+    }
+
+    /// Adds postings, which lie behind all that are there. Returns whether the value is another then.
     pub(crate) fn append(
         &mut self,
         tx: &mut Transaction<'_>,
+        table: TableId,
         word: &str,
         new: impl Iterator<Item = Posting>,
-    ) -> Result<()> {
-        self.tail.extend(new);
-        if Encoder::of(&self.tail).bytes.len() <= MAX_TAIL_LEN {
-            return Ok(());
+    ) -> Result<bool> {
+        let mut table = tx.sub_pages(table)?;
+        let page = table.page_mut(self.short)?;
+        let mut postings = read_short(word, page)?;
+        postings.extend(new);
+        if write_short(page, &postings) {
+            return Ok(false);
         }
-        let mut postings = Vec::new();
-        let mut before = self.newest;
-        if let Some(newest) = self.newest {
-            let page = ChainPage::read(tx.chain_bytes(newest)?).ok_or_else(|| wrong(word, "page"))?;
-            if page.has_room() {
-                let left = self.in_chain.checked_sub(page.postings.len() as u64);
-                self.in_chain = left.ok_or_else(|| wrong(word, "count in the chain"))?;
-                before = page.before;
-                postings = page.postings;
-                tx.free(newest)?;
-            }
-        }
-        postings.append(&mut self.tail);
-        self.in_chain += postings.len() as u64;
+        write_short(page, &[]);
+        self.append_run(tx, word, postings)?;
+        Ok(true)
+    }
 
-        self.newest = write_pages(tx, before, postings)?.last().copied();
+    /// Writes postings to an extent, together with those of the newest extents that are not twice as long.
+    fn append_run(&mut self, tx: &mut Transaction<'_>, word: &str, mut postings: Vec<Posting>) -> Result<()> {
+        let mut bytes = Encoder::of(&postings).bytes;
+        while let Some(newest) = self.runs.last() {
+            let older = tx.extent(newest.extent)?;
+            if older.len() >= 2 * bytes.len().next_multiple_of(PAGE_LEN) {
+                break;
+            }
+            let mut merged = newest.read(word, older)?;
+            merged.append(&mut postings);
+            postings = merged;
+            bytes = Encoder::of(&postings).bytes;
+            tx.free_extent(newest.extent)?;
+            self.runs.pop();
+        }
+        let extent = tx.alloc_extent(bytes.len().div_ceil(PAGE_LEN))?;
+        tx.extent_mut(extent)?[..bytes.len()].copy_from_slice(&bytes);
+        self.runs.push(Run { extent, count: postings.len() as u64 });
         Ok(())
     }
 
-    /// Names the pages of the chain anew after the page `from` has moved to `to`. Returns those that it did not have before.
-    ///
-    /// The newest page is named in the word's leaf. Any other is named in a page of the chain, and none of those is ever changed: so
-    /// all of them are written again, and a list is at most once in a compaction.
-    pub(crate) fn page_moved(
-        &mut self,
-        tx: &mut Transaction<'_>,
-        word: &str,
-        from: ChainId,
-        to: ChainId,
-    ) -> Result<Vec<ChainId>> {
-        if self.newest == Some(from) {
-            self.newest = Some(to);
-            return Ok(vec![to]);
+    /// All postings, ascending.
+    pub(crate) fn read(&self, pager: &Pager, table: TableId, word: &str) -> Result<Vec<Posting>> {
+        let mut postings = Vec::new();
+        for run in &self.runs {
+            postings.append(&mut run.read(word, pager.extent(run.extent)?)?);
         }
-        let (mut parts, mut next, mut left) = (Vec::new(), self.newest, self.in_chain);
-        while let Some(id) = next {
-            let id = if id == from { to } else { id };
-            let page = ChainPage::read(tx.chain_bytes(id)?).ok_or_else(|| wrong(word, "page"))?;
-            left = left.checked_sub(page.postings.len() as u64).ok_or_else(|| wrong(word, "count in the chain"))?;
-            parts.push(page.postings);
-            next = page.before;
-            tx.free(id)?;
-        }
-        let pages = write_pages(tx, None, parts.into_iter().rev().flatten().collect())?;
-        self.newest = pages.last().copied();
-        Ok(pages)
-    }
-
-    /// All postings, ascending, and the pages of the chain.
-    pub(crate) fn read<S: Pages>(&self, pages: &S, word: &str) -> Result<(Vec<Posting>, Vec<ChainId>)> {
-        let (mut parts, mut chain) = (Vec::new(), Vec::new());
-        let (mut next, mut left) = (self.newest, self.in_chain);
-        while let Some(id) = next {
-            let page = ChainPage::read(pages.chain_bytes(id)?).ok_or_else(|| wrong(word, "page"))?;
-            // No page is empty, so the count ends a chain that leads in a circle.
-            left = left.checked_sub(page.postings.len() as u64).ok_or_else(|| wrong(word, "count in the chain"))?;
-            parts.push(page.postings);
-            chain.push(id);
-            next = page.before;
-        }
-        if left != 0 {
-            return Err(wrong(word, "count in the chain"));
-        }
-        let mut postings: Vec<Posting> = parts.into_iter().rev().flatten().collect();
-        postings.extend_from_slice(&self.tail);
+        postings.append(&mut read_short(word, pager.sub_pages(table)?.page(self.short)?)?);
         if !postings.is_sorted_by(|left, right| left < right) {
             return Err(wrong(word, "order"));
         }
-        Ok((postings, chain))
+        Ok(postings)
     }
 }
 
-/// Writes postings to as many fresh pages as they take, on top of the page `before`. The last one is the newest.
-fn write_pages(tx: &mut Transaction<'_>, mut before: Option<ChainId>, postings: Vec<Posting>) -> Result<Vec<ChainId>> {
-    let (mut pages, mut encoder) = (Vec::new(), Encoder::new());
-    for posting in postings {
-        if encoder.bytes.len() + MAX_POSTING_LEN > PAGE_LEN - POSTINGS {
-            before = Some(write_page(tx, before, &encoder)?);
-            pages.extend(before);
-            encoder = Encoder::new();
-        }
-        encoder.push(posting);
+impl Run {
+    fn read(&self, word: &str, extent: &[u8]) -> Result<Vec<Posting>> {
+        decode(extent, self.count).ok_or_else(|| wrong(word, "extent"))
     }
-    pages.push(write_page(tx, before, &encoder)?);
-    Ok(pages)
 }
 
-fn write_page(tx: &mut Transaction<'_>, before: Option<ChainId>, postings: &Encoder) -> Result<ChainId> {
-    let id = tx.alloc()?;
-    let page = tx.page_mut(id)?;
-    let len = u32::try_from(postings.bytes.len()).expect("the caller fills at most a page");
-    page[..COUNT].copy_from_slice(&before.map_or(0, ChainId::to_u64).to_le_bytes());
-    page[COUNT..LEN].copy_from_slice(&postings.count.to_le_bytes());
-    page[LEN..POSTINGS].copy_from_slice(&len.to_le_bytes());
-    page[POSTINGS..POSTINGS + postings.bytes.len()].copy_from_slice(&postings.bytes);
-    Ok(id)
+fn read_short(word: &str, page: &[u8; SUB_PAGE_LEN]) -> Result<Vec<Posting>> {
+    let [count, postings @ ..] = page;
+    decode(postings, u64::from(*count)).ok_or_else(|| wrong(word, "sub-page"))
+}
+
+/// Says whether they fit; if not, the sub-page stays as it is.
+fn write_short(page: &mut [u8; SUB_PAGE_LEN], postings: &[Posting]) -> bool {
+    let [count, place @ ..] = page;
+    let bytes = Encoder::of(postings).bytes;
+    let Some((place, rest)) = place.split_at_mut_checked(bytes.len()) else { return false };
+    *count = u8::try_from(postings.len()).expect("a posting has two bytes at least");
+    place.copy_from_slice(&bytes);
+    rest.fill(0);
+    true
 }
 
 fn wrong(word: &str, field: &'static str) -> Error {

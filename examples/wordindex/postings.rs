@@ -16,20 +16,16 @@ pub(crate) struct Posting {
 /// What a sequence begins from.
 const START: Posting = Posting { file: 0, line: 0 };
 
-/// The most bytes of one posting.
-pub(crate) const MAX_POSTING_LEN: usize = 10;
-
 /// Writes postings behind one another.
 #[derive(Debug)]
 pub(crate) struct Encoder {
     pub(crate) bytes: Vec<u8>,
-    pub(crate) count: u32,
     last: Posting,
 }
 
 impl Encoder {
-    pub(crate) fn new() -> Self {
-        Encoder { bytes: Vec::new(), count: 0, last: START }
+    fn new() -> Self {
+        Encoder { bytes: Vec::new(), last: START }
     }
 
     pub(crate) fn of(postings: &[Posting]) -> Self {
@@ -41,20 +37,19 @@ impl Encoder {
     /// # Panics
     ///
     /// When the posting does not lie behind the one before.
-    pub(crate) fn push(&mut self, posting: Posting) {
+    fn push(&mut self, posting: Posting) {
         assert!(posting > self.last, "postings ascend, and lines are counted from 1");
         let base = if posting.file == self.last.file { self.last.line } else { 0 };
         put_number(&mut self.bytes, u64::from(posting.file - self.last.file));
         put_number(&mut self.bytes, u64::from(posting.line - base));
         self.last = posting;
-        self.count += 1;
     }
 }
 
-/// Reads a sequence; `None` where it is not one.
-pub(crate) fn decode(mut bytes: &[u8]) -> Option<Vec<Posting>> {
+/// Reads as many postings from the front; `None` where there are not.
+pub(crate) fn decode(mut bytes: &[u8], count: u64) -> Option<Vec<Posting>> {
     let (mut postings, mut last) = (Vec::new(), START);
-    while !bytes.is_empty() {
+    for _ in 0..count {
         let file = last.file.checked_add(u32::try_from(take_number(&mut bytes)?).ok()?)?;
         let base = if file == last.file { last.line } else { 0 };
         let line = base.checked_add(u32::try_from(take_number(&mut bytes)?).ok()?)?;

@@ -1,7 +1,7 @@
 //! Comparing the index with a naive one: the same files, read whole, in a map in memory.
 //!
-//! Nothing here is shared with building but what a word and a posting are. Besides the lists it looks for leaks: every page that
-//! the pager counts as allocated is a node of a tree or a page of a list.
+//! Nothing here is shared with building but what a word and a posting are. Besides the lists it looks for leaks: what the
+//! pager counts as allocated is a node of a tree, or the sub-page or an extent of one list.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
@@ -34,8 +34,8 @@ fn naive_index(files: &[PathBuf]) -> Result<NaiveIndex> {
     Ok(naive)
 }
 
-/// Compares every posting list of the index with the naive one, in both directions, and looks for leaked pages.
-pub(crate) fn verify(index: &Index, files: &[PathBuf]) -> Result<()> {
+/// The index has these files, all of them whole, as they still are.
+fn compare_files(index: &Index, files: &[PathBuf]) -> Result<()> {
     let rows = index.files()?;
     let names = files.iter().map(|path| name_of(path)).collect::<Result<Vec<String>>>()?;
     if let Some(row) = rows.iter().find(|row| !row.progress.is_complete) {
@@ -50,14 +50,22 @@ pub(crate) fn verify(index: &Index, files: &[PathBuf]) -> Result<()> {
         }
     }
 
+    Ok(())
+}
+
+/// Compares every posting list of the index with the naive one, in both directions, and looks for leaks.
+pub(crate) fn verify(index: &Index, files: &[PathBuf]) -> Result<()> {
+    compare_files(index, files)?;
     let mut naive = naive_index(files)?;
-    let mut chain_pages = HashSet::new();
+    let Some(table) = index.root.table else { return differs("it has no table of sub-pages".to_owned()) };
+    let (mut sub_pages, mut extents) = (HashSet::new(), HashSet::new());
     let (mut words, mut postings) = (0, 0);
     let mut cells = index.root.words.cells(&index.pager);
     for cell in cells.by_ref() {
         let (key, value) = cell?;
         let word = String::from_utf8_lossy(key);
-        let (found, chain) = PostingList::of_value(&word, value)?.read(&index.pager, &word)?;
+        let list = PostingList::of_value(&word, value)?;
+        let found = list.read(&index.pager, table, &word)?;
         let expected = naive.remove(&*word).unwrap_or_default();
         if found != expected {
             let at = found.iter().zip(&expected).take_while(|(found, expected)| found == expected).count();
@@ -66,10 +74,8 @@ pub(crate) fn verify(index: &Index, files: &[PathBuf]) -> Result<()> {
         }
         words += 1;
         postings += found.len() as u64;
-        for id in chain {
-            if !chain_pages.insert(id) {
-                return differs(format!("{id} is in two lists, the second one of `{word}`"));
-            }
+        if !sub_pages.insert(list.short()) || !list.extents().all(|id| extents.insert(id)) {
+            return differs(format!("what the list of `{word}` is in is in another one, too"));
         }
     }
     let word_nodes = cells.nodes();
@@ -79,10 +85,14 @@ pub(crate) fn verify(index: &Index, files: &[PathBuf]) -> Result<()> {
 
     let mut file_cells = index.root.files.cells(&index.pager);
     file_cells.by_ref().try_for_each(|cell| cell.map(drop))?;
+    let short = index.pager.sub_pages(table)?;
+    short.check()?;
     let expected = [
         ("words", words, index.root.word_count),
         ("postings", postings, index.root.posting_count),
-        ("pages of lists", chain_pages.len() as u64, index.pager.allocated_page_count()),
+        ("sub-pages", sub_pages.len() as u64, short.allocated_count()),
+        ("extents", extents.len() as u64, index.pager.iter_allocated_extents().count() as u64),
+        ("regular pages", 0, index.pager.allocated_page_count()),
         ("nodes", word_nodes + file_cells.nodes(), index.pager.allocated_protected_page_count()),
     ];
     for (what, found, counted) in expected {

@@ -58,7 +58,8 @@ impl Place {
         path
     }
 
-    /// Files with words that all of them have, that some have and that one has; in all, enough for lists of several pages.
+    /// Files with words that all of them have, that some have and that one has: lists in sub-pages, and in extents of several
+    /// pages.
     fn write_many(&self) -> &Self {
         for file in 0..12 {
             let lines: Vec<String> = (0..400)
@@ -120,7 +121,7 @@ fn a_run_reports_what_it_indexed_and_verifies_it() {
     let report = succeeded(&place.build(&[]));
     let counts = ["files", "words", "postings", "commits"].map(|what| reported(&report, what));
     assert_eq!(counts, [3, 3, 5, 3], "{report}");
-    let rest = ["index", "pages used", "file size", "time"];
+    let rest = ["index", "pages used", "extents", "file size", "time"];
     assert!(rest.iter().all(|what| report.lines().any(|line| line.starts_with(what))), "{report}");
     assert!(report.contains(IS_VERIFIED), "{report}");
 }
@@ -160,6 +161,8 @@ fn a_query_with_paths_or_without_an_index_builds_first() {
 fn a_killed_run_holds_the_files_before_and_the_next_run_ends_with_the_same_index() {
     let whole = Place::new();
     let expected = succeeded(&whole.write_many().build(&[]));
+    let long_lists = reported(&expected, "extents");
+    assert!(0 < long_lists && long_lists < reported(&expected, "words"), "there are both kinds of list: {expected}");
 
     for transaction in ["1", "2", "7", "12"] {
         let place = Place::new();
@@ -172,7 +175,7 @@ fn a_killed_run_holds_the_files_before_and_the_next_run_ends_with_the_same_index
         let report = succeeded(&place.build(&[]));
         assert!(report.contains(IS_VERIFIED), "{report}");
         assert_eq!(reported(&report, "commits"), 12 - there, "{report}");
-        for what in ["files", "words", "postings"] {
+        for what in ["files", "words", "postings", "extents"] {
             assert_eq!(reported(&report, what), reported(&expected, what), "{what} after transaction {transaction}");
         }
         for word in ["every", "part", "file3", "word0", "word12", "3"] {
@@ -216,6 +219,49 @@ fn an_index_of_another_format_version_is_built_anew() {
     fs::write(place.index(), file).unwrap();
     let report = succeeded(&place.build(&[]));
     assert!(report.contains("another format version"), "{report}");
+}
+
+/// What this program wrote before posting lists were in sub-pages and extents.
+#[test]
+fn an_index_of_another_version_is_refused_until_it_is_built_anew() {
+    let place = Place::new();
+    let path = place.write("a.txt", "word");
+    let mut older = diptych::Pager::<4096>::create(place.index()).unwrap();
+    older.alloc().unwrap();
+    let mut transaction = older.transaction().unwrap();
+    transaction.set_header(b"WORDIDX1").unwrap();
+    transaction.commit().unwrap();
+    older.close().unwrap();
+
+    let copy = place.folder.path().join("copy");
+    let queries: [&[&str]; 3] = [&[], &["--compact"], &["--snapshot", copy.to_str().unwrap()]];
+    for query in queries {
+        let error = failed(&place.run(&[query, &["--query", "word"]].concat()), 1);
+        assert!(error.contains("a word index of version 1, this program reads version 2"), "{error}");
+    }
+    assert!(!copy.exists());
+    let report = succeeded(&place.build(&[]));
+    assert!(report.contains("of another version of this program") && report.contains(IS_VERIFIED), "{report}");
+    assert_eq!(place.query("word"), [format!("{}:1", path.file_name().unwrap().display())]);
+}
+
+#[test]
+fn a_list_that_outgrows_its_sub_page_goes_to_an_extent_and_then_to_longer_ones() {
+    let place = Place::new();
+    let (mut lines, mut extents) = (0, Vec::new());
+    for file in 0..8 {
+        let more = 4usize.pow(file);
+        place.write(&format!("{file}.txt"), "growing\n".repeat(more));
+        let report = succeeded(&place.build(&[]));
+        assert!(report.contains(IS_VERIFIED), "{report}");
+        assert_eq!(reported(&report, "commits"), 1, "the index is taken up where it was: {report}");
+        lines += more;
+        assert_eq!(place.query("growing").len(), lines);
+        extents.push(reported(&report, "extents"));
+    }
+    // A posting takes two bytes: 21 lines are in the sub-page, 85 are not.
+    assert_eq!(extents[..4], [0, 0, 0, 1]);
+    assert!(extents[4..].iter().all(|extents| (1..=3).contains(extents)), "{extents:?}");
 }
 
 #[test]
@@ -306,7 +352,7 @@ fn damage_is_an_error_and_never_a_panic_or_a_wrong_answer() {
     let mut errors = 0;
     for page in 5..whole.len() / 4096 {
         let mut damaged = whole.clone();
-        // The middle of a page of postings, or of a node.
+        // In an extent, a page of sub-pages, a node.
         damaged[page * 4096 + 8..page * 4096 + 24].fill(0xee);
         fs::write(place.index(), &damaged).unwrap();
         let output = place.run(&["--query", "every"]);
