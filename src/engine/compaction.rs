@@ -5,7 +5,7 @@
 //!   ├── in use and holes ─────┼── in use here and there ────────┤       end: pages in use, if there were no holes
 //!              ▲                        │
 //!              └── a regular page: copied, the old one freed
-//!              └── an extent: copied to a run before `end` that is long enough
+//!              └── an extent: copied to a run before `end` that is long enough, else to the first one before it
 //!              └── a twin: its spare copy gets a place before `end`, and the live one is turned over to it;
 //!                  then the other one is the spare copy
 //!   a leaf behind `end` that holds nothing but its own copies becomes one that was never touched, a node without entries goes

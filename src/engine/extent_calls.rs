@@ -204,11 +204,13 @@ impl Engine {
         Ok(bytes)
     }
 
-    /// Moves an extent to a free run before `end`, if there is one. The content is written at once.
+    /// Moves an extent to a free run before `end`, if there is one, else to the lowest before it: what cannot lie before `end` shall
+    /// not keep the file long. The content is written at once.
     pub(super) fn move_extent(&self, stage: &mut Stage, end: u64, index: u64) -> Result<bool> {
         let from = self.staged_extent_pages(stage, index)?;
-        let within = self.geometry.first_page()..end.min(from.start);
-        let Some(start) = stage.state.free_map.find_run(within, from.end - from.start) else { return Ok(false) };
+        let (first, len) = (self.geometry.first_page(), from.end - from.start);
+        let mut run = |end| stage.state.free_map.find_run(first..end, len);
+        let Some(start) = run(end.min(from.start)).or_else(|| run(from.start)) else { return Ok(false) };
         let to = start..start + (from.end - from.start);
         let mut runs = Runs::default();
         runs.push(to.start, to.end - to.start);

@@ -430,6 +430,27 @@ fn compaction_moves_extents_whole_and_their_ids_stay() {
 }
 
 #[test]
+fn an_extent_for_which_no_hole_is_long_enough_comes_as_far_to_the_front_as_it_can() {
+    let mut pager = pager();
+    let pages = pager.alloc_protected_bulk(600).unwrap();
+    let filler = pager.alloc_extent(3000).unwrap();
+    let extent = pager.alloc_extent(200).unwrap();
+    pager.extent_mut(extent).unwrap().fill(7);
+    pager.sync().unwrap();
+    let every_second: Vec<ProtectedPageId<P>> = pages.into_iter().step_by(2).collect();
+    pager.free_protected_bulk(every_second).unwrap();
+    pager.free_extent(filler).unwrap();
+
+    let done = pager.compact(u64::MAX, |_, _, _| Ok::<(), Error>(())).unwrap();
+    pager.shrink().unwrap();
+    assert!(pager.page_count() < 1500, "{done}, and {} pages are left", pager.page_count());
+    assert!(pager.extent(extent).unwrap().iter().all(|byte| *byte == 7));
+    assert_whole(&pager);
+    let again = pager.compact(u64::MAX, |_, _, _| Ok::<(), Error>(())).unwrap();
+    assert_eq!((again.moved_extents, again.moved_twins), (0, 0), "{again}");
+}
+
+#[test]
 fn the_callback_of_a_compaction_may_change_extents_that_have_just_moved() {
     let mut pager = pager();
     let holes = pager.alloc_bulk(500).unwrap();
