@@ -172,6 +172,9 @@ impl FreeMap {
     /// Where a free run of `len` pages begins in `within`: in the first leaf that has one as long, the shortest that will do. A run
     /// that crosses the end of a leaf is found where no leaf has one. Leaves that were never touched are not looked at.
     pub(super) fn find_run(&mut self, within: Range<u64>, len: u64) -> Option<u64> {
+        if len > within.end.saturating_sub(within.start) {
+            return None;
+        }
         let mut from = within.start / PAGES_PER_LEAF;
         while let Some(index) = u16::try_from(len).ok().and_then(|len| self.leaves.first_with_room(from, len)) {
             let first = index * PAGES_PER_LEAF;

@@ -310,6 +310,22 @@ fn ids_that_name_no_extent_are_typed_errors() {
     assert_whole(&pager);
 }
 
+/// The end of a leaf and the head of the next one are free, so that runs across them are looked at.
+#[test]
+fn a_number_of_pages_that_no_file_has_is_full_however_the_free_pages_lie() {
+    let mut pager = pager();
+    let id = pager.alloc_extent(LEAF + 100).unwrap();
+    pager.shorten_extent(id, LEAF - 1000).unwrap();
+    let generation = pager.generation();
+    for pages in [usize::MAX, usize::MAX - 1, usize::MAX - LEAF, usize::MAX / P, 1 << 41, 1 << 40] {
+        assert!(matches!(pager.alloc_extent(pages), Err(Error::Full { .. })), "{pages}");
+        assert!(matches!(pager.lengthen_extent(id, pages), Err(Error::Full { .. })), "{pages}");
+        pager.shorten_extent(id, pages).unwrap();
+    }
+    assert_eq!((pager.generation(), pager.iter_allocated_extents().count()), (generation, 1));
+    assert_whole(&pager);
+}
+
 #[test]
 fn an_extent_takes_the_shortest_run_that_will_do() {
     let mut pager = pager();
