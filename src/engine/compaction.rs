@@ -150,12 +150,14 @@ impl Engine {
 
     /// Moves what takes several pages side by side before the end of the round, which comes before anything else, while there are
     /// whole runs: copies of nodes, and extents. Returns how many nodes, and how many pages of extents. An extent that is longer
-    /// than `most` is moved alone.
+    /// than `most` is moved alone, unless that is nothing.
     pub(crate) fn move_runs(&self, stage: &mut Stage, round: &mut Round, most: u64) -> Result<(u64, u64)> {
         self.check_usable()?;
         let nodes = self.move_nodes(stage, round, most);
         let (mut moved, mut next) = (nodes, 0);
-        while let Some((index, pages)) = stage.state.next_extent(next) {
+        while moved < most
+            && let Some((index, pages)) = stage.state.next_extent(next)
+        {
             next = index + 1;
             let len = pages.end - pages.start;
             if pages.end <= round.end || moved > 0 && moved.saturating_add(len) > most {

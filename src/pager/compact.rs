@@ -49,7 +49,8 @@ impl<const P: usize> Pager<P> {
     /// A regular page that moves gets another id: `moved` is called with the transaction, the old id and the new one, and
     /// changes in that transaction what refers to the page. Move and changes are in one commit. Protected pages, extents, and the
     /// blocks of the engine move by themselves, and ids of protected pages and of extents stay. An extent of `n` pages counts as `n`
-    /// moves, and is moved in one commit whatever its length, if there is a free run for it.
+    /// moves, and is moved in one commit whatever its length, if there is a free run for it: the last one may be more than was left
+    /// of `max_moves`.
     ///
     /// `moved` may change, allocate and free whatever it likes, the page at its new place too; the page at its old place is freed
     /// already. Each step is durable, whatever durability it asks for, and so are then the commits that

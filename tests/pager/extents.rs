@@ -564,3 +564,21 @@ fn the_histogram_counts_free_runs_by_their_length() {
     assert_eq!(after.largest_free_run(), before.largest_free_run().max(100));
     assert_eq!((after.pages(), before.pages()), (pager.free_page_count(), pager.free_page_count() - 125));
 }
+
+#[test]
+fn a_compaction_goes_beyond_the_moves_that_are_left_by_one_extent_and_moves_nothing_where_none_is() {
+    let with_hole = || {
+        let mut pager = pager();
+        let ids = [50, 20, 20].map(|pages| pager.alloc_extent(pages).unwrap());
+        pager.free_extent(ids[0]).unwrap();
+        pager
+    };
+    for (most, moved) in [(0, 0), (1, 20), (20, 20), (21, 40)] {
+        let mut pager = with_hole();
+        let generation = pager.generation();
+        let done = pager.compact(most, |_, _, _| Ok::<(), Error>(())).unwrap();
+        assert_eq!((done.moved_extents, done.moved, done.moved_twins), (moved, 0, 0), "{most} moves");
+        assert_eq!(pager.generation() == generation, moved == 0);
+        assert_whole(&pager);
+    }
+}
