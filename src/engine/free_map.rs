@@ -203,7 +203,7 @@ impl FreeMap {
             if first != behind {
                 start = first;
             }
-            if first + head.min(within.end.saturating_sub(first)) >= start + len {
+            if (first + head).min(within.end) >= start + len {
                 return Some(start);
             }
             if head < PAGES_PER_LEAF {
@@ -321,6 +321,12 @@ mod tests {
                     let mut found = Vec::new();
                     map.visit_free_runs(from..end, |run| found.extend(run));
                     assert!(found.into_iter().eq(free.range(from..end).copied()));
+                }
+                for (end, len) in [(from, 3), (from, 300), (from / 2, 70), (from + 1000, 900)] {
+                    if let Some(start) = map.find_run(5..end.min(END), len) {
+                        assert!(start >= 5 && start + len <= end.min(END), "{len} pages at {start} before {end}");
+                        assert!((start..start + len).all(|page| free.contains(&page)));
+                    }
                 }
                 let (index, bit) = locate(from);
                 for end in [bit, bit + 1, (bit + 100).min(PAGES_PER_LEAF), PAGES_PER_LEAF] {
