@@ -109,8 +109,8 @@ impl State {
         }
     }
 
-    /// Makes an extent longer where it lies, if the pages behind it are free; says whether they are. After an error the state may
-    /// have changed, so the caller works on a clone.
+    /// Makes an extent longer where it lies, if the pages behind it are free; says whether they are. If it is not
+    /// longer then the state may have changed, so the caller works on a clone.
     pub(super) fn lengthen_extent(
         &mut self,
         geometry: Geometry,

@@ -83,10 +83,14 @@ impl dyn Holder + '_ {
         }
         let len = engine.geometry.page_len().saturating_mul(to_index(pages));
         stage.check_resized(owned, len)?;
+        let before = stage.state.clone();
         let is_longer = self
             .with_run(stage, |state, geometry, generation| state.lengthen_extent(geometry, index, pages, generation))?;
         if is_longer {
             stage.resize_content(owned, len);
+        } else {
+            // Leaves may have been touched that it would have reached into, and the file may be longer.
+            stage.state = before;
         }
         Ok(is_longer)
     }

@@ -582,3 +582,41 @@ fn a_compaction_goes_beyond_the_moves_that_are_left_by_one_extent_and_moves_noth
         assert_whole(&pager);
     }
 }
+
+/// Leaves of the free map into which an extent would reach need a place before it for their copies.
+#[test]
+fn an_extent_that_cannot_be_made_longer_leaves_no_trace_of_it() {
+    for hole in [0, 12] {
+        let mut pager = pager();
+        let ids = pager.alloc_bulk(20).unwrap();
+        let id = pager.alloc_extent(1).unwrap();
+        pager.free_bulk(&ids[..hole]).unwrap();
+        let before = |pager: &Pager<P>| (pager.generation(), pager.page_count(), pager.free_page_count());
+        let expected = before(&pager);
+        // Room for the copies of one leaf at the most, where two are needed.
+        assert!(!pager.lengthen_extent(id, 2 * LEAF + 10).unwrap());
+        assert_eq!(before(&pager), expected, "a hole of {hole} pages");
+        let mut tx = pager.transaction().unwrap();
+        assert!(!tx.lengthen_extent(id, 2 * LEAF + 10).unwrap());
+        tx.set_header(b"another change").unwrap();
+        tx.commit().unwrap();
+        assert_eq!((pager.page_count(), pager.free_page_count()), (expected.1, expected.2));
+        assert_whole(&pager);
+    }
+}
+
+#[test]
+fn the_leaves_into_which_an_extent_grows_have_their_copies_before_it() {
+    let mut pager = pager();
+    let ids = pager.alloc_bulk(40).unwrap();
+    let id = pager.alloc_extent(1).unwrap();
+    pager.free_bulk(&ids[..30]).unwrap();
+    assert!(pager.lengthen_extent(id, 2 * LEAF + 10).unwrap());
+    assert_whole(&pager);
+    // What is searched ends before leaves that have room.
+    pager.shorten_extent(id, 1).unwrap();
+    assert_eq!(pager.alloc_bulk(30 - 16).unwrap(), ids[16..30], "what the copies have left");
+    assert!(pager.lengthen_extent(id, 2 * LEAF + 10).unwrap());
+    assert!(!pager.lengthen_extent(id, 3 * LEAF).unwrap(), "no place for the copies of one leaf more");
+    assert_whole(&pager);
+}
