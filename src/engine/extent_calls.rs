@@ -223,9 +223,13 @@ impl Engine {
         if !is_planted(Mistake::MovedExtentNotOrdered) {
             *self.unsynced() = Unsynced::Stores;
         }
-        for piece in self.geometry.split(from.clone(), COPY_BYTES.max(self.geometry.page_len())) {
-            let bytes = self.bytes_of(&piece).to_vec();
-            self.write(&[&bytes], self.geometry.offset(to.start + (piece.start - from.start)))?;
+        let mut buffer = vec![0; COPY_BYTES.max(self.geometry.page_len())];
+        for piece in self.geometry.split(from.clone(), buffer.len()) {
+            // A positioned read fails where a load through the map would be a SIGBUS.
+            let bytes = &mut buffer[..self.len_of(&piece)];
+            let read = self.storage.read_shown(&self.region, bytes, self.geometry.offset(piece.start));
+            read.map_err(|source| self.io_error("read", source))?;
+            self.write(&[bytes], self.geometry.offset(to.start + (piece.start - from.start)))?;
         }
         stage.move_extent(&self.live, index, &to, self.next_generation()?);
         Ok(true)

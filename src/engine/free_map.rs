@@ -201,7 +201,7 @@ impl FreeMap {
             let first = index * PAGES_PER_LEAF;
             let head = leaf.free_head();
             if first != behind {
-                start = first;
+                start = first.max(within.start);
             }
             if (first + head).min(within.end) >= start + len {
                 return Some(start);

@@ -16,8 +16,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::block::PageKind;
-
 use super::planted::{Mistake, is_planted};
 use super::stage::Owned;
 use super::state::State;
@@ -62,26 +60,4 @@ impl Group {
 pub(super) fn may_wait<'o>(waiting: impl Iterator<Item = &'o Owned> + Clone, state: &State) -> bool {
     let pages = waiting.clone().map(|owned| owned.pages(state));
     waiting.take(MOST_WAITING + 1).count() <= MOST_WAITING && pages.sum::<u64>() <= state.free_pages()
-}
-
-impl Owned {
-    /// Whether a state has it.
-    pub(super) fn is_in(self, state: &State) -> bool {
-        match self {
-            Owned::Page(page) => state.free_map.kind(page) == PageKind::Regular,
-            Owned::Protected(index) => state.twin(index).is_some(),
-            Owned::Copy(page) => matches!(state.free_map.kind(page), PageKind::Engine | PageKind::TableOwned),
-            Owned::Extent(index) => state.extent(index).is_some(),
-            Owned::Left { start, .. } => state.free_map.kind(start) == PageKind::TableOwned,
-        }
-    }
-
-    fn pages(self, state: &State) -> u64 {
-        match self {
-            Owned::Page(_) | Owned::Copy(_) => 1,
-            Owned::Protected(_) => 2,
-            Owned::Extent(index) => state.extent(index).map_or(0, |pages| pages.end - pages.start),
-            Owned::Left { start, end } => end - start,
-        }
-    }
 }

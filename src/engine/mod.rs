@@ -39,6 +39,7 @@ mod map_leaf;
 mod new_file;
 mod open;
 mod options;
+mod owned;
 mod owners;
 mod page_buffer;
 mod placement;

@@ -20,38 +20,10 @@ use crate::error::{Error, Result};
 
 use super::geometry::Geometry;
 use super::options::Durability;
+pub(crate) use super::owned::Owned;
 use super::page_buffer::PageBuffer;
 use super::planted::{Mistake, is_planted};
 use super::state::State;
-
-/// What a content belongs to, and what can be freed: a regular page, or a twin of the directory or an extent by its index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Owned {
-    Page(u64),
-    /// A protected page, or a page of a table.
-    Protected(u64),
-    /// A page that a twin has left. It has no content of its own.
-    Copy(u64),
-    Extent(u64),
-    /// Pages that an extent has left. They have no content of their own.
-    Left {
-        start: u64,
-        end: u64,
-    },
-}
-
-impl Owned {
-    /// Makes it free.
-    pub(super) fn release_from(self, state: &mut State) {
-        match self {
-            Owned::Page(page) => state.release(page, PageKind::Regular),
-            Owned::Protected(index) => state.release_twin(index),
-            Owned::Copy(page) => state.release(page, state.free_map.kind(page)),
-            Owned::Extent(index) => state.release_extent(index),
-            Owned::Left { start, end } => state.release_run(start..end),
-        }
-    }
-}
 
 /// What a page will hold after the commit.
 #[derive(Clone, Debug)]

@@ -59,7 +59,7 @@ impl<const P: usize> PageReader<P> {
     /// None is missing; a leaf may be there that changed at that generation or before, and so may what was written back as it
     /// was. A protected page that was freed is not there: it is no longer
     /// [allocated](Self::iter_allocated_protected_pages). Of regular pages nothing is known but, by the leaves, which
-    /// are allocated.
+    /// are allocated; pages of tables of sub-pages are not listed, nor are extents.
     ///
     /// Commits that [wait](crate::Durability::None) share a generation with those behind them, the durable one included. While
     /// they wait, that generation counts as one before which all of them came.

@@ -138,7 +138,8 @@ impl<const P: usize> Transaction<'_, P> {
     }
 
     /// Makes an extent so long where it lies, if the pages behind it are free, and says whether it is so long. What it gains reads
-    /// as zeros. Where it is not, nothing has changed, and a longer one is allocated and copied to.
+    /// as zeros. Where it is not, nothing has changed, and a longer one is allocated and copied to. Where it would reach into pages
+    /// of which the map of free pages has nothing yet, room for that has to be found before it.
     ///
     /// # Errors
     ///

@@ -28,6 +28,7 @@ const PARTS: [(&str, &[&str]); 1] = [(
         "state",
         "entries",
         "extent",
+        "owned",
         "root",
         "options",
         "stage",

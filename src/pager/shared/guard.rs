@@ -10,7 +10,9 @@ use super::super::{PageReader, Pager, reentry};
 /// What a thread reads of a [`SharedPager`](super::SharedPager): made by [`read`](super::SharedPager::read).
 ///
 /// It derefs to [`PageReader`], and shows one state as long as it lives: nothing that can be read changes meanwhile. Commits
-/// of other threads are written beside it, and wait at their end until it is dropped. It belongs to its thread.
+/// of other threads are written beside it, and wait at their end until it is dropped. It belongs to its thread. A commit that
+/// [overwrites](crate::Transaction::overwrite) a regular page, or an extent, where it lies does that between guards, and becomes
+/// the state at its end: a guard that is taken in between shows the page as it will be, and all else as it was.
 #[must_use = "a guard that is dropped shows nothing"]
 pub struct ReadGuard<'s, const P: usize> {
     /// Before `leaves`: who waits for this guard is told when it is gone.
