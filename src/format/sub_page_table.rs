@@ -428,7 +428,7 @@ mod tests {
                 let last = Record::place(shape, shape.records() - 1);
                 assert!(last.end <= shape.page_len && last.end + shape.record_len() > shape.page_len);
                 // As many numbers as there can be pages fit below the highest root.
-                assert!(shape.nodes_below(super::MAX_HEIGHT) * shape.records() >= 1 << 40);
+                assert!(shape.nodes_below(super::MAX_HEIGHT).saturating_mul(shape.records()) >= 1 << 40);
             }
         }
         assert_eq!([SMALL.records(), MANY.records()], [24, 62]);
