@@ -1,12 +1,13 @@
 //! A pager on a real file, with its model beside it, and what must hold of the file afterwards.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use diptych::{PageId, Pager, PagerOptions, Result, SimImage};
+use diptych::{PageId, Pager, PagerOptions, Result, SimImage, SubPageTableId};
 
-use crate::model::{Model, Regular};
-use crate::operation::{Operation, apply, restore_extents};
+use crate::model::{Model, Regular, Table};
+use crate::operation::{Operation, SUB_PAGE, apply, restore_extents};
 use crate::verify::{compare, verify};
 
 /// A pager on a real file, and what it has to show.
@@ -95,7 +96,20 @@ pub fn shown<const P: usize>(pager: &Pager<P>) -> Result<Model> {
         let pages = pager.extent(id)?.chunks(P).map(|page| Regular::settled(page[0]));
         model.extents.insert(id.to_u64(), pages.collect());
     }
+    model.table = table(pager)?;
     Ok(model)
+}
+
+/// The table of sub-pages, should there be one: its root is in the directory, which has no more entries than there are pages.
+fn table<const P: usize>(pager: &Pager<P>) -> Result<Option<Table>> {
+    let roots = (1..=pager.page_count()).filter_map(SubPageTableId::<P, SUB_PAGE>::from_u64);
+    let Some((id, view)) = roots.filter_map(|id| Some((id, pager.sub_pages(id).ok()?))).next() else { return Ok(None) };
+    let mut table = Table { id: id.to_u64(), live: BTreeMap::new() };
+    for id in view.iter_allocated() {
+        let id = id?;
+        table.live.insert(id.to_u64(), view.page(id)?[0]);
+    }
+    Ok(Some(table))
 }
 
 /// Verifies a copy of the file's bytes as any other image, then opens the file itself. Returns the model of the two that the
