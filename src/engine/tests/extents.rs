@@ -4,10 +4,11 @@ use tempfile::TempDir;
 
 use crate::block::{Block, PageKind};
 use crate::error::Error;
-use crate::format::{PAGES_PER_LEAF, TwinEntry};
+use crate::format::{BLOCK_LEN, PAGES_PER_LEAF, TwinEntry};
 
 use super::super::State;
 use super::super::entries::EntryKind;
+use super::super::reader::Parent;
 use super::{Engine, create, options};
 
 /// An engine with extents 0 and 1, of four pages and of two, a protected page and a page of a table, and its state.
@@ -69,6 +70,26 @@ fn an_extent_that_overlaps_what_somebody_has_is_refused_by_name() {
         state.place_extent(1, &second, state.generation + 1);
     });
     assert_refused(&engine, &newer, 2, "generation");
+}
+
+#[test]
+fn an_extent_where_a_leaf_or_a_node_should_be_is_refused_by_name() {
+    let directory = TempDir::new().unwrap();
+    let (engine, state) = furnished(&directory);
+    let parent = Parent { total_pages: state.total_pages, generation: state.generation };
+    let entry = TwinEntry::of_extent(&state.extent(0).unwrap(), 1);
+    let blocks = [
+        Block::FreeMapLeaf { index: 0 },
+        Block::FreeMapNode { level: 0, index: 0 },
+        Block::DirectoryNode { level: 0, index: 0 },
+    ];
+    for block in blocks {
+        let error = engine.reader().read_block(block, &entry, parent, &mut [0; BLOCK_LEN]).unwrap_err();
+        assert!(
+            matches!(error, Error::Corrupt { block: found, field: "page of copy B", .. } if found == block),
+            "{block}: {error}"
+        );
+    }
 }
 
 #[test]
