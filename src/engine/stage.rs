@@ -374,16 +374,20 @@ impl Stage {
     pub(crate) fn release(&mut self, token: SavepointToken) {
         let Ok(at) = self.savepoints.binary_search_by_key(&token.number, |savepoint| savepoint.number) else { return };
         let released = self.savepoints.remove(at);
-        let mut earlier = at.checked_sub(1).and_then(|before| self.savepoints.get_mut(before));
+        let (earlier, later) = self.savepoints.split_at_mut(at);
+        let mut gone = 0;
         for (owned, content) in released.before {
             let bytes = if let Some(Content::Bytes(buffer)) = &content { buffer.len() as u64 } else { 0 };
-            match &mut earlier {
+            match earlier.last_mut() {
                 Some(earlier) if !earlier.before.contains_key(&owned) => {
                     earlier.before.insert(owned, content);
                 }
-                _ => self.staged_bytes -= bytes,
+                _ => gone += bytes,
             }
         }
+        self.staged_bytes -= gone;
+        // They were taken when this was staged already.
+        later.iter_mut().for_each(|savepoint| savepoint.staged_bytes -= gone);
     }
 
     /// Makes the stage what it was at the savepoint, which stays and can be rolled back to again.

@@ -44,6 +44,26 @@ fn open(path: &Path, page_size: u32) -> Engine {
 }
 
 #[test]
+fn what_a_released_savepoint_kept_is_not_counted_by_the_later_ones_either() {
+    let directory = TempDir::new().unwrap();
+    let mut engine = create(&directory.path().join("savepoints"), 4096, options());
+    let mut stage = engine.stage().unwrap();
+    let index = engine.alloc_protected(&mut stage, 1).unwrap()[0];
+    let write = |stage: &mut Stage, fill| engine.staged_mut(stage, Owned::Protected(index), true).unwrap().fill(fill);
+    write(&mut stage, 1);
+    let first = stage.savepoint();
+    write(&mut stage, 2);
+    let second = stage.savepoint();
+    assert_eq!(stage.staged_bytes(), 2 * 4096);
+    stage.release(first);
+    assert_eq!(stage.staged_bytes(), 4096);
+    write(&mut stage, 3);
+    stage.rollback_to(second).unwrap();
+    assert_eq!(stage.staged_bytes(), 4096);
+    assert_eq!(engine.staged_protected(&stage, index).unwrap(), [2; 4096]);
+}
+
+#[test]
 fn what_is_committed_is_there_after_reopening_at_every_page_size() {
     for page_size in [1024, 2048, 4096, 16384, 1 << 20, 1 << 24] {
         let directory = TempDir::new().unwrap();
